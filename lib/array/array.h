@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* The mirror: everything that the plugin and the tools may ask of it.
+ *
+ * Life: array_open reads and decides, and writes nothing.  array_start (after
+ * the last fork) makes I/O asynchronous.  array_activate makes the array
+ * writable: only from then on is anything written to a leg.  array_stop
+ * leaves the legs clean if that is possible; it need not be called, since
+ * SIGKILL is a normal end.
+ *
+ * Functions return 0 or -errno.  The reasons, one line each, go to the log.
+ */
+
+#ifndef MDBITMAP_ARRAY_H
+#define MDBITMAP_ARRAY_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/log.h"
+
+#define ARRAY_MAX_LEGS 8
+
+struct array;
+
+enum array_degraded {
+  ARRAY_DEGRADED_AUTO, /* only if a superblock already records the loss */
+  ARRAY_DEGRADED_ALLOW,
+  ARRAY_DEGRADED_REFUSE,
+};
+
+struct array_options {
+  const char *legs[ARRAY_MAX_LEGS]; /* paths; the caller's */
+  unsigned nlegs;
+  enum array_degraded degraded;
+  bool refuse_full_resync;
+  bool read_only; /* never write, whatever is asked: activate fails */
+  uint64_t leg_timeout;   /* nanoseconds */
+  unsigned daemon_sleep;  /* seconds; 0: what the bitmap says */
+  uint64_t sync_rate_min; /* bytes per second and leg */
+  uint64_t sync_rate_max; /* bytes per second and leg; UINT64_MAX: no limit */
+};
+
+/* log must outlive the array. */
+extern int array_open (const struct array_options *options,
+                       const struct log *log, struct array **array);
+extern int array_start (struct array *array);
+/* May be called at any time and from any thread after array_start, again and
+ * again: the first call that succeeds makes the array writable.
+ */
+extern int array_activate (struct array *array);
+extern void array_stop (struct array *array);
+/* NULL is allowed. */
+extern void array_close (struct array *array);
+
+enum array_write_flags {
+  ARRAY_FUA = 1,
+  ARRAY_MAY_TRIM = 2, /* array_zero */
+};
+
+/* Requests.  Any thread after array_start; offset and count in bytes, within
+ * the array, of any alignment.  All writes need array_activate first
+ * (-EROFS).  -EIO is the only other error except -ENOMEM.
+ */
+extern int array_read (struct array *array, void *data, uint32_t count,
+                       uint64_t offset);
+extern int array_write (struct array *array, const void *data, uint32_t count,
+                        uint64_t offset, unsigned flags);
+extern int array_zero (struct array *array, uint64_t count, uint64_t offset,
+                       unsigned flags);
+extern int array_flush (struct array *array);
+
+struct array_info {
+  uint64_t size;          /* bytes */
+  uint32_t logical_block; /* bytes, the largest among the legs */
+  bool rotational;        /* any leg */
+  bool fast_zero;         /* all legs */
+  bool read_only;         /* some leg could not be opened for writing */
+  char uuid[37];
+  char name[33];
+  unsigned raid_disks;
+  unsigned in_sync;       /* legs */
+  uint32_t chunksize;     /* bytes */
+  uint64_t chunks;        /* in all */
+  uint64_t chunks_marked; /* bits set now */
+  uint64_t chunks_needed; /* still to be resynced */
+};
+
+extern void array_get_info (struct array *array, struct array_info *info);
+
+/* What happened since array_open, for tests and measurements. */
+struct array_counters {
+  uint64_t reads, writes, zeroes, flushes; /* requests */
+  uint64_t bitmap_rounds;    /* group commits that wrote pages */
+  uint64_t bitmap_pages;     /* pages written, per copy */
+  uint64_t metadata_updates; /* superblock generations */
+  uint64_t clear_flushes;    /* flushes of all legs by the lazy clear */
+  uint64_t resync_chunks;    /* chunks that resync finished */
+  uint64_t resync_bytes;     /* bytes that resync wrote */
+};
+
+extern void array_get_counters (struct array *array,
+                                struct array_counters *counters);
+
+/* ---- making arrays ---- */
+
+struct array_create_options {
+  const char *legs[ARRAY_MAX_LEGS]; /* NULL: the slot stays empty */
+  bool write_mostly[ARRAY_MAX_LEGS];
+  unsigned nlegs;
+  uint64_t size;         /* bytes; 0: as large as the smallest leg allows */
+  uint32_t bitmap_chunk; /* bytes; 0: the default */
+  const char *name;      /* NULL: none */
+  bool force;            /* overwrite known signatures */
+  bool assume_clean;
+  /* For create=SIZE: legs that already carry an array are left alone, and a
+   * half-made array (made, never started, legs missing) is finished.
+   */
+  bool keep_existing;
+  /* nanoseconds */
+  uint64_t leg_timeout;
+};
+
+/* Make an array with metadata 1.2 and an internal bitmap.  Files that do not
+ * exist or are empty are created and preallocated (size is needed then); if
+ * all legs are new files the array starts clean.  Superblocks are written
+ * last, after everything else is durable.  Nothing is written if anything is
+ * refused.
+ */
+extern int array_create (const struct array_create_options *options,
+                         const struct log *log);
+
+#endif /* MDBITMAP_ARRAY_H */

@@ -1,0 +1,24 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* How decoders say what is wrong: the field, what was found, what was
+ * expected and what to do.  Whoever knows the leg puts its name in front.
+ */
+
+#ifndef MDBITMAP_FORMAT_H
+#define MDBITMAP_FORMAT_H
+
+#include <stddef.h>
+
+struct format_error {
+  const char *field;  /* name as in the format's description; static */
+  char found[64];     /* printable */
+  char expected[96];  /* printable */
+  const char *advice; /* what to do; static, may be NULL */
+};
+
+/* "field FIELD: found FOUND, expected EXPECTED; ADVICE", cut at size. */
+extern void format_error_string (const struct format_error *error, char *buf,
+                                 size_t size);
+
+#endif /* MDBITMAP_FORMAT_H */
