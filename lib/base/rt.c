@@ -327,15 +327,22 @@ int
 rt_local_set (const void *owner, void *value, void (*release) (void *value))
 {
   struct rt_self *self = rt_self ();
+  unsigned place = RT_LOCALS;
 
+  /* The owner's own place, wherever it is, before a free one. */
   for (unsigned i = 0; i < RT_LOCALS; ++i)
-    if (!self->locals[i].owner || self->locals[i].owner == owner) {
-      self->locals[i].owner = owner;
-      self->locals[i].value = value;
-      self->locals[i].release = release;
-      return 0;
+    if (self->locals[i].owner == owner
+        || (!self->locals[i].owner && place == RT_LOCALS)) {
+      place = i;
+      if (self->locals[i].owner == owner)
+        break;
     }
-  return -ENOSPC;
+  if (place == RT_LOCALS)
+    return -ENOSPC;
+  self->locals[place].owner = owner;
+  self->locals[place].value = value;
+  self->locals[place].release = release;
+  return 0;
 }
 
 void

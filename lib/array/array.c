@@ -1,0 +1,348 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* The life of an array: open, start, activate, stop, close.
+ *
+ * array_open decides everything and writes nothing, so that it may run
+ * before the server has forked, and for `nbdkit -r'.  array_activate is the
+ * one place from which writing begins:
+ *   1. the merge of all bitmap copies becomes durable on all legs, before
+ *      any other write;
+ *   2. legs that are one generation behind are brought to the freshest;
+ *   3. slots without a leg are recorded as faulty.
+ *
+ * Locks: activate_lock is taken before the array's lock, by array_activate
+ * only, and held across its I/O.  The array's lock guards the rest
+ * (internal.h) and is never held across I/O.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "array/internal.h"
+
+/* ---- open and close ---- */
+
+static int
+open_leg (struct array *array, unsigned number)
+{
+  const struct array_options *options = &array->options;
+  struct leg *leg = &array->legs[number];
+  unsigned flags = options->read_only ? AIO_READ_ONLY : AIO_TRY_WRITE;
+  int err;
+
+  leg->number = number;
+  leg->name = options->legs[number];
+  leg->state = LEG_ABSENT;
+  err = aio_open (array->aio, leg->name, flags, options->leg_timeout,
+                  &leg->device, NULL);
+  if (err != 0) {
+    leg->device = NULL;
+    /* In use means that somebody may be writing to the array right now. */
+    return err == -EBUSY ? err : 0;
+  }
+  leg->device->leg = (int)number;
+  return 0;
+}
+
+static void
+init (struct array *array, const struct array_options *options,
+      const struct log *log)
+{
+  array->log = log;
+  array->options = *options;
+  array->nlegs = options->nlegs;
+  array->margin = 2;
+  array->resync_chunk = BITMAP_NO_CHUNK;
+  rt_mutex_init (&array->lock);
+  rt_mutex_init (&array->activate_lock);
+  rt_cond_init (&array->activity_cond);
+  rt_cond_init (&array->background_cond);
+  rounds_init (&array->updates);
+  rounds_init (&array->flushes);
+  ranges_init (&array->ranges);
+  store_legs_init (array);
+}
+
+int
+array_open (const struct array_options *options, const struct log *log,
+            struct array **arrayp)
+{
+  struct array *array;
+  int err;
+
+  if (options->nlegs == 0 || options->nlegs > ARRAY_MAX_LEGS) {
+    log_error (log, "%u legs given, expected 1 to %u", options->nlegs,
+               ARRAY_MAX_LEGS);
+    return -EINVAL;
+  }
+  array = rt_calloc (1, sizeof *array);
+  if (!array)
+    return -ENOMEM;
+  init (array, options, log);
+  array->aio = aio_new (log);
+  err = array->aio ? 0 : -ENOMEM;
+  for (unsigned i = 0; i < array->nlegs && err == 0; ++i)
+    err = open_leg (array, i);
+  if (err == 0)
+    err = array_assemble (array);
+  if (err == 0)
+    err = array_load_bitmap (array);
+  if (err != 0) {
+    array_close (array);
+    return err;
+  }
+  *arrayp = array;
+  return 0;
+}
+
+void
+array_close (struct array *array)
+{
+  if (!array)
+    return;
+  assert (!array->have_clear_thread && !array->have_sync_thread);
+  bitmap_free (array->bitmap);
+  for (unsigned i = 0; i < array->nlegs; ++i) {
+    rt_free (array->legs[i].superblock);
+    if (array->legs[i].device)
+      device_close (array->legs[i].device);
+  }
+  aio_free (array->aio);
+  rt_free (array->table);
+  ranges_destroy (&array->ranges);
+  rounds_destroy (&array->updates);
+  rounds_destroy (&array->flushes);
+  rt_cond_destroy (&array->activity_cond);
+  rt_cond_destroy (&array->background_cond);
+  rt_mutex_destroy (&array->activate_lock);
+  rt_mutex_destroy (&array->lock);
+  rt_free (array);
+}
+
+/* ---- start and activate ---- */
+
+int
+array_start (struct array *array)
+{
+  return aio_start (array->aio);
+}
+
+/* Slots whose leg is missing, though a superblock counts on it. */
+static unsigned
+unrecorded_slots (const struct array *array)
+{
+  unsigned n = 0;
+
+  for (uint32_t dev = 0; dev < array->table->max_dev; ++dev) {
+    bool working = false;
+
+    for (unsigned i = 0; i < array->nlegs; ++i)
+      if (array->legs[i].state == LEG_IN_SYNC
+          && array->legs[i].superblock->dev_number == dev)
+        working = true;
+    if (!working && array->table->dev_roles[dev] <= ROLE_LAST)
+      n++;
+  }
+  return n;
+}
+
+/* The first writes, with the lock held. */
+static int
+first_writes (struct array *array)
+{
+  int err = 0;
+
+  array->may_write = true;
+  if (array->bitmap_rewrite)
+    err = bitmap_write_all (array->bitmap);
+  if (err != 0)
+    return err;
+  array->bitmap_rewrite = false;
+  err = array_bring_laggards (array);
+  if (err != 0)
+    return err;
+  if (unrecorded_slots (array) > 0) {
+    array->failures++;
+    /* An absent leg may carry one generation more than the freshest of
+     * those that are here.
+     */
+    array->margin = 3;
+  }
+  return array_settle (array);
+}
+
+static bool
+writable (struct array *array)
+{
+  struct leg *legs[ARRAY_MAX_LEGS];
+  unsigned n = array_working_legs (array, legs);
+
+  for (unsigned i = 0; i < n; ++i)
+    if (legs[i]->device->limits.read_only) {
+      log_error (array->log,
+                 "leg %s: slot %u: cannot be opened for writing; the array "
+                 "can only be read (nbdkit -r)",
+                 legs[i]->name, legs[i]->slot);
+      return false;
+    }
+  return !array->options.read_only;
+}
+
+static int
+start_threads (struct array *array)
+{
+  int err;
+
+  err = rt_thread_create (&array->clear_thread, "mdbitmap-clear",
+                          array_clear_main, array);
+  if (err != 0)
+    return err;
+  array->have_clear_thread = true;
+  err = rt_thread_create (&array->sync_thread, "mdbitmap-sync",
+                          array_sync_main, array);
+  if (err == 0)
+    array->have_sync_thread = true;
+  return err;
+}
+
+static void
+stop_threads (struct array *array)
+{
+  rt_mutex_lock (&array->lock);
+  array->stopping = true;
+  rt_cond_broadcast (&array->background_cond);
+  rt_mutex_unlock (&array->lock);
+  if (array->have_clear_thread)
+    rt_thread_join (&array->clear_thread);
+  if (array->have_sync_thread)
+    rt_thread_join (&array->sync_thread);
+  array->have_clear_thread = array->have_sync_thread = false;
+}
+
+static int
+activate (struct array *array)
+{
+  int err;
+
+  if (array->activated)
+    return 0;
+  if (!writable (array))
+    return -EROFS;
+  rt_mutex_lock (&array->lock);
+  err = first_writes (array);
+  rt_mutex_unlock (&array->lock);
+  if (err == 0)
+    err = start_threads (array);
+  if (err != 0) {
+    stop_threads (array);
+    array->stopping = false;
+    log_error (array->log, "array %s: cannot be made writable: %s",
+               array->uuid, strerror (-err));
+    return err;
+  }
+  rt_mutex_lock (&array->lock);
+  array->activated = true;
+  rt_mutex_unlock (&array->lock);
+  return 0;
+}
+
+int
+array_activate (struct array *array)
+{
+  int err;
+
+  rt_mutex_lock (&array->activate_lock);
+  err = activate (array);
+  rt_mutex_unlock (&array->activate_lock);
+  return err;
+}
+
+/* ---- stop ---- */
+
+/* Requests end by their deadlines; wait for about two. */
+static bool
+wait_for_writes (struct array *array)
+{
+  uint64_t deadline = rt_now () + 2 * min_u64 (array->options.leg_timeout,
+                                               3600 * RT_SECOND);
+
+  while (array->writes > 0)
+    if (!rt_cond_wait_until (&array->background_cond, &array->lock, deadline))
+      break;
+  return array->writes == 0;
+}
+
+void
+array_stop (struct array *array)
+{
+  rt_mutex_lock (&array->activate_lock);
+  if (array->activated) {
+    stop_threads (array);
+    rt_mutex_lock (&array->lock);
+    if (!wait_for_writes (array))
+      log_error (array->log,
+                 "array %s: stopped with writes in flight, as after a crash",
+                 array->uuid);
+    else if (array_clear_pass (array, true) == 0
+             && bitmap_needed (array->bitmap) == 0
+             && array_make_clean (array) == 0)
+      log_debug (array->log, LOG_SUPERBLOCK, "array: stopped clean");
+    array->activated = false;
+    rt_mutex_unlock (&array->lock);
+  }
+  rt_mutex_unlock (&array->activate_lock);
+}
+
+/* ---- information ---- */
+
+void
+array_get_info (struct array *array, struct array_info *info)
+{
+  memset (info, 0, sizeof *info);
+  rt_mutex_lock (&array->lock);
+  info->size = array->size;
+  info->logical_block = array->logical_block;
+  info->fast_zero = true;
+  for (unsigned i = 0; i < array->nlegs; ++i) {
+    const struct leg *leg = &array->legs[i];
+
+    if (leg->state != LEG_IN_SYNC)
+      continue;
+    info->rotational |= leg->device->limits.rotational;
+    info->fast_zero &= leg->device->limits.fast_zero;
+    info->read_only |= leg->device->limits.read_only;
+  }
+  memcpy (info->uuid, array->uuid, sizeof info->uuid);
+  memcpy (info->name, array->table->set_name, sizeof info->name);
+  info->raid_disks = array->table->raid_disks;
+  info->in_sync = array_in_sync (array);
+  info->chunksize = bitmap_chunk_bytes (array->bitmap);
+  info->chunks = bitmap_chunk_count (array->bitmap);
+  info->chunks_marked = bitmap_marked (array->bitmap);
+  info->chunks_needed = bitmap_needed (array->bitmap);
+  rt_mutex_unlock (&array->lock);
+}
+
+void
+array_get_counters (struct array *array, struct array_counters *counters)
+{
+  struct bitmap_counters bitmap;
+
+  rt_mutex_lock (&array->lock);
+  bitmap_get_counters (array->bitmap, &bitmap);
+  counters->reads = array->reads;
+  counters->writes = rt_atomic_get (&array->write_requests);
+  counters->zeroes = rt_atomic_get (&array->zeroes);
+  counters->flushes = array->flush_requests;
+  counters->bitmap_rounds = bitmap.rounds;
+  counters->bitmap_pages = bitmap.pages;
+  counters->metadata_updates = array->metadata_updates;
+  counters->clear_flushes = array->clear_flushes;
+  counters->resync_chunks = array->resync_chunks;
+  counters->resync_bytes = array->resync_bytes;
+  rt_mutex_unlock (&array->lock);
+}

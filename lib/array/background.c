@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* The clear thread: lazy clearing, marking the array clean, and looking
+ * after I/O that was given up.
+ *
+ * Bits are cleared only while every slot has an in-sync leg, and the
+ * header's events_cleared, which says since when that has been so, is
+ * durable before any bit whose clearing it licenses.  Between choosing
+ * chunks and clearing them all legs are flushed; if anything fails in
+ * between, nothing is cleared.
+ *
+ * Once all bits are clear and no write is in flight the array is marked
+ * clean.  That is later than md does it (200 ms after the last write), since
+ * each way costs two rounds of metadata, and the bits cost nothing.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "array/internal.h"
+
+/* How often I/O that was given up is looked at. */
+#define TICK RT_SECOND
+
+/* ---- clearing ---- */
+
+/* No slot has lost its leg since the count was taken. */
+static bool
+still_whole (const struct array *array, uint64_t failures)
+{
+  return array->failures == failures && array_whole (array);
+}
+
+/* Make it durable that a leg which leaves from now on missed nothing but
+ * what has a bit.
+ */
+static int
+advance_events_cleared (struct array *array)
+{
+  const struct bitmap_superblock *header = bitmap_header (array->bitmap);
+  int err;
+
+  if (header->events_cleared >= array->events)
+    return 0;
+  err = bitmap_write_header (array->bitmap, header->events, array->events);
+  if (err == 0)
+    err = array_settle (array);
+  return err;
+}
+
+int
+array_clear_pass (struct array *array, bool now)
+{
+  uint64_t failures = array->failures, cursor = 0, cleared = 0, need = 0;
+  bool more = true;
+  int err;
+
+  if (!array_whole (array) || bitmap_clear_select (array->bitmap, now) == 0)
+    return 0;
+  array->clear_flushes++;
+  err = array_flush_legs (array);
+  if (err == 0)
+    err = advance_events_cleared (array);
+  if (err != 0)
+    return err;
+  while (more && still_whole (array, failures)) {
+    more = bitmap_clear_apply (array->bitmap, &cursor, &cleared, &need);
+    rt_mutex_unlock (&array->lock); /* let others in for a moment */
+    rt_mutex_lock (&array->lock);
+  }
+  log_debug (array->log, LOG_BITMAP, "bitmap: cleared %ju chunks, %ju left",
+             (uintmax_t)cleared, (uintmax_t)bitmap_marked (array->bitmap));
+  return cleared > 0 ? bitmap_flush (array->bitmap, need) : 0;
+}
+
+/* ---- the thread ---- */
+
+static void
+look_after_abandoned (struct array *array)
+{
+  struct device *stuck;
+
+  rt_mutex_unlock (&array->lock);
+  aio_poll (array->aio);
+  stuck = aio_stuck (array->aio);
+  rt_mutex_lock (&array->lock);
+  if (stuck) {
+    struct leg *leg = &array->legs[stuck->leg];
+
+    if (leg->state == LEG_IN_SYNC
+        && leg_fail (array, leg, "stuck in io_submit", -ETIMEDOUT))
+      (void)array_settle (array);
+  }
+  for (unsigned i = 0; i < array->nlegs; ++i)
+    if (array->legs[i].device
+        && device_abandoned (array->legs[i].device) == 0)
+      ranges_bury (&array->ranges, &array->legs[i]);
+}
+
+static void
+daemon_pass (struct array *array)
+{
+  if (array_clear_pass (array, false) != 0)
+    return;
+  if (array->writes == 0 && bitmap_marked (array->bitmap) == 0)
+    (void)array_make_clean (array);
+}
+
+void
+array_clear_main (void *opaque)
+{
+  struct array *array = opaque;
+  uint64_t sleep = bitmap_header (array->bitmap)->daemon_sleep * RT_SECOND;
+  uint64_t next = rt_now () + sleep;
+
+  rt_mutex_lock (&array->lock);
+  while (!array->stopping) {
+    (void)rt_cond_wait_until (&array->background_cond, &array->lock,
+                              min_u64 (next, rt_now () + TICK));
+    if (array->stopping)
+      break;
+    look_after_abandoned (array);
+    if (rt_now () < next)
+      continue;
+    daemon_pass (array);
+    next = rt_now () + sleep;
+  }
+  rt_mutex_unlock (&array->lock);
+}

@@ -1,0 +1,355 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* Metadata updates: events, roles, clean and not clean.
+ *
+ * An update writes a new generation: first the bitmap's header with the new
+ * events on all legs, then the superblocks, in two waves (one leg, wait, the
+ * others) so that at no instant every superblock is being overwritten.  One
+ * thread leads, those who need an update that starts later than now wait
+ * for the next.
+ *
+ * Invariants:
+ *   1. events is durable on every in-sync leg whenever nobody leads; an
+ *      update therefore moves each leg by what the kernel tolerates, one.
+ *   2. events_tried is the highest number that any leg, failed ones
+ *      included, may carry.
+ *   3. When the loss of a leg is on record, the survivors are ahead of
+ *      anything that the lost leg may carry by at least two (margin), and
+ *      say that it is faulty.  With one survivor that is one update; with
+ *      several it is as many complete updates of one as it takes.  Nothing
+ *      rests on the record before the last of them is durable.
+ *   4. We always count up.
+ *
+ * The state of the array (activity) follows the flag clean:
+ *
+ *   CLEAN --> GOING_ACTIVE    a write has arrived
+ *   GOING_ACTIVE --> ACTIVE   not-clean is durable on all legs
+ *   GOING_ACTIVE --> CLEAN    it could not be written
+ *   ACTIVE --> GOING_CLEAN    no write in flight, all bits clear, or a stop
+ *   GOING_CLEAN --> CLEAN     written, or maybe written: the next write must
+ *                             make it active again in both cases
+ *   GOING_CLEAN --> ACTIVE    it was not even tried: a flush failed
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "array/internal.h"
+
+/* ---- superblocks ---- */
+
+/* Bring a leg's superblock up to the generation, and encode it. */
+static struct buffer *
+render (struct array *array, struct leg *leg, uint64_t events, bool clean)
+{
+  struct superblock_1 *sb = leg->superblock;
+  struct buffer *buffer = buffer_new_zero (SUPERBLOCK_1_BYTES);
+
+  if (!buffer)
+    return NULL;
+  sb->events = events;
+  sb->utime = superblock_1_time (rt_wall_clock ());
+  sb->resync_offset = clean ? RESYNC_CLEAN : 0;
+  sb->max_dev = array->table->max_dev;
+  memcpy (sb->dev_roles, array->table->dev_roles, sizeof sb->dev_roles);
+  superblock_1_encode (sb, buffer->data);
+  return buffer;
+}
+
+/* Write superblocks to these legs at once.  The lock is released for the
+ * I/O.  A leg that fails is failed.  -EIO if the last leg could not take it,
+ * or -ENOMEM if nothing was written.
+ */
+static int
+write_superblocks (struct array *array, struct leg **legs, unsigned n,
+                   uint64_t events, bool clean)
+{
+  struct io_batch *batch = io_batch_new (n);
+  int err = 0;
+
+  if (!batch)
+    return -ENOMEM;
+  for (unsigned i = 0; i < n && err == 0; ++i) {
+    struct buffer *buffer = render (array, legs[i], events, clean);
+    uint64_t length
+        = round_up (superblock_1_length (legs[i]->superblock),
+                    legs[i]->device->limits.logical_block);
+
+    if (!buffer)
+      err = -ENOMEM;
+    else if (device_abandoned (legs[i]->device) > 0)
+      err = -EIO; /* an older one might still land on this one */
+    else
+      io_batch_add (batch, legs[i]->device, IO_WRITE, IO_FUA,
+                    legs[i]->superblock->super_offset * SECTOR_SIZE, length,
+                    buffer, 0);
+    buffer_unref (buffer);
+  }
+  if (err == 0) {
+    for (unsigned i = 0; i < n; ++i)
+      legs[i]->written++;
+    rt_mutex_unlock (&array->lock);
+    rt_order_enter (RT_ORDER_BATCH);
+    io_batch_submit (batch);
+    io_batch_wait (batch);
+    rt_order_leave (RT_ORDER_BATCH);
+    rt_mutex_lock (&array->lock);
+    for (unsigned i = 0; i < n; ++i) {
+      int result = io_batch_get (batch, i)->result;
+
+      legs[i]->written++;
+      if (result != 0
+          && !leg_fail (array, legs[i], "writing the superblock", result))
+        err = -EIO;
+    }
+  }
+  io_batch_unref (batch);
+  return err;
+}
+
+/* Slots that no in-sync leg fills are faulty in the table. */
+static void
+record_roles (struct array *array)
+{
+  struct superblock_1 *table = array->table;
+
+  for (uint32_t dev = 0; dev < table->max_dev; ++dev) {
+    bool working = false;
+
+    if (table->dev_roles[dev] > ROLE_LAST)
+      continue;
+    for (unsigned i = 0; i < array->nlegs; ++i)
+      if (array->legs[i].state == LEG_IN_SYNC
+          && array->legs[i].superblock->dev_number == dev)
+        working = true;
+    if (!working) {
+      log_debug (array->log, LOG_SUPERBLOCK,
+                 "superblock: device %u in slot %u recorded as faulty", dev,
+                 table->dev_roles[dev]);
+      table->dev_roles[dev] = ROLE_FAULTY;
+    }
+  }
+}
+
+/* ---- one update ---- */
+
+/* One complete generation on these legs.  0: durable on all that are still
+ * in sync.  -EIO, -ENOMEM.
+ */
+static int
+write_generation (struct array *array, struct leg **legs, unsigned n,
+                  uint64_t events, bool clean)
+{
+  uint64_t failures = array->failures;
+  int err;
+
+  log_debug (array->log, LOG_SUPERBLOCK,
+             "superblock: events %ju -> %ju, %s, %u legs",
+             (uintmax_t)array->events, (uintmax_t)events,
+             clean ? "clean" : "active", n);
+  array->metadata_updates++;
+  array->events_tried = max_u64 (array->events_tried, events);
+  err = bitmap_write_header (
+      array->bitmap, max_u64 (events, bitmap_header (array->bitmap)->events),
+      bitmap_header (array->bitmap)->events_cleared);
+  if (err != 0 || array->failures != failures)
+    return err;
+  err = write_superblocks (array, legs, 1, events, clean);
+  if (err != 0 || array->failures != failures)
+    return err;
+  if (n > 1)
+    err = write_superblocks (array, legs + 1, n - 1, events, clean);
+  if (err == 0)
+    array->events = events;
+  return err;
+}
+
+/* Bring the array to a generation that has the desired contents, and records
+ * all failures counted so far.  -EAGAIN: more legs failed meanwhile.
+ */
+static int
+attempt (struct array *array)
+{
+  struct leg *legs[ARRAY_MAX_LEGS];
+  unsigned n = array_working_legs (array, legs);
+  uint64_t failures = array->failures;
+  uint64_t target = array->events + 1;
+  bool clean = array->clean;
+  int err;
+
+  record_roles (array);
+  if (array->recorded < failures)
+    target = array->events_tried + array->margin;
+  else if (n == 1)
+    target = max_u64 (array->events, array->events_tried) + 1;
+  do {
+    uint64_t next = n == 1 ? target : array->events + 1;
+
+    err = write_generation (array, legs, n, next, clean);
+    if (array->failures != failures)
+      return -EAGAIN;
+    if (err != 0)
+      return err;
+  } while (array->events < target);
+  array->recorded = failures;
+  array->margin = 2;
+  array->table->events = array->events;
+  return 0;
+}
+
+static void
+lead (struct array *array)
+{
+  int err;
+
+  rt_order_enter (RT_ORDER_METADATA);
+  rounds_begin (&array->updates);
+  do
+    err = attempt (array);
+  while (err == -EAGAIN);
+  if (err != 0)
+    log_error (array->log,
+               "array %s: the metadata could not be written: %s; requests "
+               "that depend on it fail",
+               array->uuid, strerror (-err));
+  rt_order_leave (RT_ORDER_METADATA);
+  rounds_end (&array->updates, err == 0);
+}
+
+int
+array_update (struct array *array)
+{
+  uint64_t round = array->updates.filling;
+
+  assert (array->may_write);
+  for (;;) {
+    switch (rounds_join (&array->updates, &array->lock, round)) {
+    case ROUNDS_DONE:
+      return 0;
+    case ROUNDS_FAILED:
+      return -EIO;
+    case ROUNDS_LEAD:
+      lead (array);
+      break;
+    }
+  }
+}
+
+int
+array_settle (struct array *array)
+{
+  while (array->recorded < array->failures) {
+    if (!array->may_write)
+      return 0; /* reading only: nothing rests on a record */
+    if (array_update (array) != 0)
+      return -EIO;
+  }
+  return 0;
+}
+
+int
+array_bring_laggards (struct array *array)
+{
+  struct leg *legs[ARRAY_MAX_LEGS], *behind[ARRAY_MAX_LEGS];
+  unsigned n = array_working_legs (array, legs), nbehind = 0;
+
+  for (unsigned i = 0; i < n; ++i)
+    if (legs[i]->superblock->events < array->events)
+      behind[nbehind++] = legs[i];
+  if (nbehind == 0)
+    return 0;
+  return write_superblocks (array, behind, nbehind, array->events,
+                            array->clean);
+}
+
+/* ---- clean and active ---- */
+
+static const char *
+activity_string (enum activity activity)
+{
+  switch (activity) {
+  case ARRAY_CLEAN:
+    return "clean";
+  case ARRAY_GOING_ACTIVE:
+    return "going active";
+  case ARRAY_ACTIVE:
+    return "active";
+  case ARRAY_GOING_CLEAN:
+    return "going clean";
+  }
+  return "unknown";
+}
+
+static const bool legal[4][4] = {
+  [ARRAY_CLEAN] = { [ARRAY_GOING_ACTIVE] = true },
+  [ARRAY_GOING_ACTIVE] = { [ARRAY_ACTIVE] = true, [ARRAY_CLEAN] = true },
+  [ARRAY_ACTIVE] = { [ARRAY_GOING_CLEAN] = true },
+  [ARRAY_GOING_CLEAN] = { [ARRAY_CLEAN] = true, [ARRAY_ACTIVE] = true },
+};
+
+static void
+set_activity (struct array *array, enum activity activity)
+{
+  assert (legal[array->activity][activity]);
+  log_debug (array->log, LOG_SUPERBLOCK, "array: %s -> %s",
+             activity_string (array->activity), activity_string (activity));
+  array->activity = activity;
+  rt_cond_broadcast (&array->activity_cond);
+}
+
+static int
+go_active (struct array *array)
+{
+  int err;
+
+  set_activity (array, ARRAY_GOING_ACTIVE);
+  array->clean = false;
+  err = array_update (array);
+  set_activity (array, err ? ARRAY_CLEAN : ARRAY_ACTIVE);
+  return err;
+}
+
+int
+array_make_active (struct array *array)
+{
+  int err = 0;
+
+  assert (array->writes > 0);
+  if (array->activity == ARRAY_ACTIVE)
+    return 0;
+  rt_order_enter (RT_ORDER_ACTIVE);
+  while (array->activity != ARRAY_ACTIVE && err == 0) {
+    if (array->activity == ARRAY_CLEAN)
+      err = go_active (array);
+    else
+      rt_cond_wait (&array->activity_cond, &array->lock);
+  }
+  rt_order_leave (RT_ORDER_ACTIVE);
+  return err;
+}
+
+int
+array_make_clean (struct array *array)
+{
+  int err;
+
+  assert (array->writes == 0 && bitmap_needed (array->bitmap) == 0);
+  if (array->activity != ARRAY_ACTIVE)
+    return 0;
+  set_activity (array, ARRAY_GOING_CLEAN);
+  err = array_flush_legs (array);
+  if (err == 0)
+    err = array_settle (array);
+  if (err != 0) {
+    set_activity (array, ARRAY_ACTIVE);
+    return err;
+  }
+  array->clean = true;
+  err = array_update (array);
+  set_activity (array, ARRAY_CLEAN);
+  return err;
+}

@@ -1,0 +1,124 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* Flushing the legs.
+ *
+ * A flush covers every in-sync leg, all at once, and is shared by all who
+ * came before it was submitted.  A leg may be passed over only if nothing
+ * was submitted or ended there since its last good flush was submitted:
+ * leg->written counts both, for data, zeroes, resync and metadata alike.
+ *
+ * A leg whose flush fails has failed: what its cache held may be lost, and
+ * asking again would be answered with a cheerful yes.  The last leg stays,
+ * but never flushes successfully again.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "array/internal.h"
+
+struct leg_flush {
+  struct leg *leg;
+  uint64_t written; /* when it was submitted */
+};
+
+/* Add what must be flushed to the batch; -EIO if a leg cannot be. */
+static int
+collect (struct array *array, struct io_batch *batch, struct leg_flush *list)
+{
+  struct leg *legs[ARRAY_MAX_LEGS];
+  unsigned n = array_working_legs (array, legs), count = 0;
+  int err = 0;
+
+  for (unsigned i = 0; i < n; ++i) {
+    if (legs[i]->flush_failed)
+      err = -EIO;
+    if (legs[i]->written == legs[i]->flushed
+        && device_abandoned (legs[i]->device) == 0)
+      continue;
+    list[count].leg = legs[i];
+    list[count++].written = legs[i]->written;
+    io_batch_add (batch, legs[i]->device, IO_FLUSH, 0, 0, 0, NULL, 0);
+  }
+  return err;
+}
+
+static int
+judge (struct array *array, struct io_batch *batch, struct leg_flush *list)
+{
+  int err = 0;
+
+  for (unsigned i = 0; i < io_batch_count (batch); ++i) {
+    struct leg *leg = list[i].leg;
+    int result = io_batch_get (batch, i)->result;
+
+    if (result == 0) {
+      leg->flushed = list[i].written;
+      continue;
+    }
+    leg->flush_failed = true;
+    if (!leg_fail (array, leg, "flushing", result))
+      err = -EIO;
+  }
+  return err;
+}
+
+static int
+lead (struct array *array)
+{
+  struct leg_flush list[ARRAY_MAX_LEGS];
+  struct io_batch *batch;
+  int err;
+
+  rounds_begin (&array->flushes);
+  batch = io_batch_new (array->nlegs);
+  err = batch ? collect (array, batch, list) : -ENOMEM;
+  if (err == 0 && io_batch_count (batch) > 0) {
+    rt_mutex_unlock (&array->lock);
+    rt_order_enter (RT_ORDER_BATCH);
+    io_batch_submit (batch);
+    io_batch_wait (batch);
+    rt_order_leave (RT_ORDER_BATCH);
+    rt_mutex_lock (&array->lock);
+    err = judge (array, batch, list);
+  }
+  io_batch_unref (batch);
+  rounds_end (&array->flushes, err == 0);
+  return err;
+}
+
+int
+array_flush_legs (struct array *array)
+{
+  uint64_t round = array->flushes.filling;
+
+  for (;;) {
+    switch (rounds_join (&array->flushes, &array->lock, round)) {
+    case ROUNDS_DONE:
+      return 0;
+    case ROUNDS_FAILED:
+      return -EIO;
+    case ROUNDS_LEAD:
+      (void)lead (array);
+      break;
+    }
+  }
+}
+
+int
+array_flush (struct array *array)
+{
+  int err = 0;
+
+  rt_mutex_lock (&array->lock);
+  array->flush_requests++;
+  if (array->activated) {
+    err = array_flush_legs (array);
+    if (err == 0)
+      err = array_settle (array);
+  }
+  rt_mutex_unlock (&array->lock);
+  return err;
+}

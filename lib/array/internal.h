@@ -1,0 +1,225 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* Inside lib/array only: legs and the array.
+ *
+ * One lock, array->lock, guards everything that changes after array_open,
+ * unless the field says otherwise.  It is never held across I/O.  Functions
+ * declared here are called with it held unless their comment says "without
+ * the lock".
+ */
+
+#ifndef MDBITMAP_ARRAY_INTERNAL_H
+#define MDBITMAP_ARRAY_INTERNAL_H
+
+#include "array/array.h"
+#include "array/ranges.h"
+#include "base/bytes.h"
+#include "base/rounds.h"
+#include "base/rt.h"
+#include "bitmap/bitmap.h"
+#include "device/aio.h"
+#include "device/device.h"
+#include "format/superblock_1.h"
+
+/* Requests larger than this are served in pieces; resync copies in pieces. */
+#define ARRAY_PIECE_BYTES  (32 * MiB)
+#define RESYNC_PIECE_BYTES (1 * MiB)
+
+enum leg_state {
+  LEG_ABSENT,  /* not usable: could not be opened or understood, stale,
+                * spare, or faulty on record */
+  LEG_IN_SYNC, /* serves reads, is written to */
+  LEG_FAULTY,  /* failed while we ran; never touched again */
+};
+
+struct leg {
+  /* Constant after array_open. */
+  unsigned number; /* in the order given */
+  const char *name;
+  struct device *device;          /* NULL if it could not be opened */
+  struct superblock_1 *superblock; /* NULL if it has none that is intact;
+                                    * changed by the leader of a metadata
+                                    * update only */
+  unsigned slot;                  /* valid unless ABSENT */
+  uint64_t data_offset;           /* bytes */
+  uint64_t bitmap_offset;         /* bytes from the start of the leg */
+  uint64_t bitmap_room;           /* bytes, to whatever follows */
+  bool write_mostly;
+
+  /* Under the lock. */
+  enum leg_state state;
+  unsigned reads;     /* in flight */
+  uint64_t read_next; /* where the last read ended */
+  uint64_t read_errors;
+  uint64_t written;   /* goes up when a write is about to be submitted and
+                       * when one has ended */
+  uint64_t flushed;   /* written, when its last good flush was submitted */
+  bool flush_failed;  /* for ever: what was lost will not come back */
+};
+
+/* Is the array marked clean on the legs? */
+enum activity {
+  ARRAY_CLEAN,        /* yes */
+  ARRAY_GOING_ACTIVE, /* yes or no: being changed */
+  ARRAY_ACTIVE,       /* no, durably on all legs: writes may go out */
+  ARRAY_GOING_CLEAN,  /* no or yes: being changed; writes wait */
+};
+
+/* A chunk whose resync source is not the usual one. */
+struct source_override {
+  uint64_t chunk;
+  struct leg *leg;
+};
+#define SOURCE_OVERRIDES 64
+
+struct array {
+  struct rt_mutex lock;
+  const struct log *log; /* constant */
+  struct array_options options; /* constant */
+  struct aio *aio;       /* constant */
+  struct leg legs[ARRAY_MAX_LEGS];
+  unsigned nlegs; /* constant */
+
+  /* Constant after array_open. */
+  uint64_t size;          /* bytes */
+  uint32_t logical_block; /* bytes, the largest */
+  char uuid[37];
+  struct bitmap *bitmap; /* its contents are guarded by the lock */
+  struct bitmap_store store;
+  bool bitmap_rewrite;   /* copies differ from the merge: write them all */
+
+  /* Metadata; see events.c. */
+  struct superblock_1 *table; /* the freshest superblock: roles, clean */
+  uint64_t events;            /* durable on every in-sync leg */
+  uint64_t events_tried;      /* the highest that any leg may carry */
+  bool clean;                 /* what the next update writes */
+  struct rounds updates;
+  uint64_t failures; /* legs lost, counted in memory */
+  uint64_t recorded; /* ... of which this many are on record */
+  uint64_t margin;   /* events by which the next record must lead */
+  uint64_t metadata_updates;
+
+  bool may_write; /* array_activate has begun: metadata may be written */
+  bool activated; /* array_activate has succeeded: so may data */
+  struct rt_mutex activate_lock; /* array_activate; taken before the lock */
+  enum activity activity;
+  uint64_t writes; /* requests that need ACTIVE */
+  struct rt_cond activity_cond;
+
+  struct ranges ranges;
+  struct rounds flushes;
+
+  struct source_override overrides[SOURCE_OVERRIDES];
+  unsigned noverrides;
+
+  /* Background threads; see background.c and resync.c. */
+  bool stopping;
+  struct rt_cond background_cond;
+  struct rt_thread clear_thread, sync_thread;
+  bool have_clear_thread, have_sync_thread;
+  bool resync_again; /* the chunk under resync was left unequal meanwhile */
+  uint64_t resync_chunk;
+  uint64_t resync_chunks, resync_bytes; /* counters */
+
+  /* Requests, counted. */
+  uint64_t reads, flush_requests, clear_flushes;
+  struct rt_atomic write_requests, zeroes; /* without the lock */
+};
+
+/* ---- leg.c ---- */
+
+extern const char *leg_state_string (enum leg_state state);
+extern void leg_set_state (struct array *array, struct leg *leg,
+                           enum leg_state state, const char *why);
+/* The leg has failed (error: -errno).  False if it is the last one in sync,
+ * which stays.
+ */
+extern bool leg_fail (struct array *array, struct leg *leg, const char *what,
+                      int error);
+extern unsigned array_in_sync (const struct array *array);
+/* Every slot has an in-sync leg. */
+extern bool array_whole (const struct array *array);
+/* In-sync legs in the order of slots; returns how many. */
+extern unsigned array_working_legs (struct array *array,
+                                    struct leg *legs[ARRAY_MAX_LEGS]);
+/* What resync copies from, and what reads of unequal chunks use: the lowest
+ * in-sync slot that is not write-mostly, as the kernel's.
+ */
+extern struct leg *array_source (struct array *array);
+
+/* ---- assemble.c, load.c ---- */
+
+/* Without the lock, by array_open. */
+extern int array_assemble (struct array *array);
+extern int array_load_bitmap (struct array *array);
+
+/* ---- events.c ---- */
+
+/* Write a new generation of metadata to all in-sync legs, and wait until it
+ * is durable.  0 or -EIO.
+ */
+extern int array_update (struct array *array);
+/* If a leg failed: wait until that is on record.  0 or -EIO. */
+extern int array_settle (struct array *array);
+/* Write the superblock of the freshest leg's generation to legs that are
+ * behind it.  0 or -EIO.
+ */
+extern int array_bring_laggards (struct array *array);
+/* Wait until the array is not clean, durably.  The caller has counted itself
+ * in array->writes.  0 or -EIO.
+ */
+extern int array_make_active (struct array *array);
+/* Mark the array clean; only with no write in flight. */
+extern int array_make_clean (struct array *array);
+
+/* ---- store_legs.c ---- */
+
+extern void store_legs_init (struct array *array);
+
+/* ---- flush.c ---- */
+
+/* Flush every in-sync leg; shared with others who wait.  0 or -EIO. */
+extern int array_flush_legs (struct array *array);
+
+/* ---- write.c ---- */
+
+enum write_kind { WRITE_DATA, WRITE_ZEROES };
+
+/* One write of at most ARRAY_PIECE_BYTES, whose offset and length are
+ * multiples of the logical block, with its range locked and array->writes
+ * counted.  flags: enum array_write_flags; data: for WRITE_DATA.  0, -EIO or
+ * -ENOMEM.  *lost: a leg that may still carry it out though it was given up,
+ * and that is the last one.
+ */
+extern int array_write_locked (struct array *array, enum write_kind kind,
+                               uint64_t offset, uint64_t length,
+                               unsigned flags, struct buffer *data,
+                               struct leg **lost);
+
+/* ---- read.c ---- */
+
+/* Read blocks (as above; what needs resync lies in one chunk) into a new
+ * buffer.  mine: the caller holds the range.  0, -EIO or -ENOMEM.
+ */
+extern int array_read_blocks (struct array *array, uint64_t offset,
+                              uint64_t length, bool mine,
+                              struct buffer **buffer);
+/* The leg that serves an unequal chunk. */
+extern struct leg *array_chunk_source (struct array *array, uint64_t chunk);
+/* That leg cannot be read there: another one serves the whole chunk from now
+ * on.  False if there is none.
+ */
+extern bool array_change_source (struct array *array, uint64_t chunk,
+                                 struct leg *unreadable);
+/* The chunk is equal again. */
+extern void array_forget_source (struct array *array, uint64_t chunk);
+
+/* ---- background.c, resync.c: threads ---- */
+
+extern void array_clear_main (void *opaque);
+/* One pass of lazy clearing; 0 or -EIO. */
+extern int array_clear_pass (struct array *array, bool now);
+extern void array_sync_main (void *opaque);
+
+#endif /* MDBITMAP_ARRAY_INTERNAL_H */

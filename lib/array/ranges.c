@@ -1,0 +1,131 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* The range lock is a ring of ranges in the order of arrival.  A range is
+ * locked once nothing before it in the ring overlaps it; so the order in
+ * which overlapping requests arrive is the order in which they are served,
+ * and nobody starves.  Few dozen requests are in flight at a time, so a walk
+ * along the ring is cheaper than anything clever.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+
+#include "array/ranges.h"
+
+void
+ranges_init (struct ranges *ranges)
+{
+  ranges->head.next = ranges->head.prev = &ranges->head;
+  ranges->waiting = 0;
+  rt_cond_init (&ranges->cond);
+}
+
+static void
+forget (struct range *range)
+{
+  range->prev->next = range->next;
+  range->next->prev = range->prev;
+  rt_free (range);
+}
+
+void
+ranges_destroy (struct ranges *ranges)
+{
+  /* Only dead ranges can be left. */
+  while (ranges->head.next != &ranges->head) {
+    assert (ranges->head.next->dead);
+    forget (ranges->head.next);
+  }
+  rt_cond_destroy (&ranges->cond);
+}
+
+/* What overlaps [start, end) in the ring before limit? */
+static enum range_overlap
+overlap_before (const struct ranges *ranges, const struct range *limit,
+                uint64_t start, uint64_t end)
+{
+  enum range_overlap found = RANGE_FREE;
+
+  for (const struct range *r = ranges->head.next; r != limit; r = r->next)
+    if (r->start < end && start < r->end) {
+      if (r->dead)
+        return RANGE_DEAD;
+      found = RANGE_LOCKED;
+    }
+  return found;
+}
+
+int
+range_lock (struct ranges *ranges, struct rt_mutex *lock, uint64_t start,
+            uint64_t length, struct range **rangep)
+{
+  struct range *range = rt_alloc (sizeof *range);
+  enum range_overlap overlap;
+
+  assert (length > 0);
+  if (!range)
+    return -ENOMEM;
+  rt_order_enter (RT_ORDER_RANGE);
+  range->start = start;
+  range->end = start + length;
+  range->dead = NULL;
+  range->next = &ranges->head;
+  range->prev = ranges->head.prev;
+  range->prev->next = range;
+  range->next->prev = range;
+  while ((overlap
+          = overlap_before (ranges, range, range->start, range->end))
+         == RANGE_LOCKED) {
+    ranges->waiting++;
+    rt_cond_wait (&ranges->cond, lock);
+    ranges->waiting--;
+  }
+  if (overlap == RANGE_DEAD) {
+    range_unlock (ranges, range);
+    return -EIO;
+  }
+  *rangep = range;
+  return 0;
+}
+
+void
+range_unlock (struct ranges *ranges, struct range *range)
+{
+  assert (!range->dead);
+  forget (range);
+  if (ranges->waiting > 0)
+    rt_cond_broadcast (&ranges->cond);
+  rt_order_leave (RT_ORDER_RANGE);
+}
+
+void
+range_kill (struct ranges *ranges, struct range *range,
+            const struct leg *leg)
+{
+  assert (!range->dead);
+  range->dead = leg;
+  if (ranges->waiting > 0)
+    rt_cond_broadcast (&ranges->cond);
+  rt_order_leave (RT_ORDER_RANGE);
+}
+
+void
+ranges_bury (struct ranges *ranges, const struct leg *leg)
+{
+  struct range *next;
+
+  for (struct range *r = ranges->head.next; r != &ranges->head; r = next) {
+    next = r->next;
+    if (r->dead == leg)
+      forget (r);
+  }
+}
+
+enum range_overlap
+ranges_overlap (const struct ranges *ranges, uint64_t start, uint64_t length)
+{
+  return overlap_before (ranges, &ranges->head, start, start + length);
+}

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* The range lock: overlapping writes go to all legs in one order, and resync
+ * copies nothing while it is being written.
+ *
+ * First come, first served.  Guarded by the array's lock, which is held on
+ * entry and on return, and released while waiting.
+ */
+
+#ifndef MDBITMAP_RANGES_H
+#define MDBITMAP_RANGES_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/rt.h"
+
+struct leg;
+
+struct range {
+  uint64_t start, end; /* bytes, end excluded */
+  const struct leg *dead; /* never unlocked: a write of unknown outcome may
+                           * still happen on this leg */
+  struct range *next, *prev;
+};
+
+struct ranges {
+  struct range head; /* of a ring, in the order of arrival */
+  unsigned waiting;
+  struct rt_cond cond;
+};
+
+extern void ranges_init (struct ranges *ranges);
+extern void ranges_destroy (struct ranges *ranges);
+
+/* Lock it; *range is to be given to range_unlock.  -EIO if it overlaps a
+ * dead range, -ENOMEM.
+ */
+extern int range_lock (struct ranges *ranges, struct rt_mutex *lock,
+                       uint64_t start, uint64_t length, struct range **range);
+extern void range_unlock (struct ranges *ranges, struct range *range);
+
+/* Instead of range_unlock. */
+extern void range_kill (struct ranges *ranges, struct range *range,
+                        const struct leg *leg);
+/* The leg has let go of everything: unlock what is dead because of it. */
+extern void ranges_bury (struct ranges *ranges, const struct leg *leg);
+
+enum range_overlap { RANGE_FREE, RANGE_LOCKED, RANGE_DEAD };
+
+/* Does anything that is locked, or waits to be, overlap? */
+extern enum range_overlap ranges_overlap (const struct ranges *ranges,
+                                          uint64_t start, uint64_t length);
+
+#endif /* MDBITMAP_RANGES_H */

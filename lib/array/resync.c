@@ -1,0 +1,301 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* Resync, in a thread of its own, while the array serves.
+ *
+ * Chunk by chunk, and in a chunk piece by piece under the range lock: read
+ * the piece from the source and from all other in-sync legs, and write the
+ * source's bytes to those that differ.  Comparing first costs reads and
+ * saves writes, and makes the first resync of legs that are mostly zeroes
+ * write next to nothing.
+ *
+ * A chunk whose pieces are all equal no longer needs resync.  Its bit stays
+ * until the lazy clear has flushed all legs, so a crash in between repeats
+ * the chunk and loses nothing.  A write that leaves legs unequal meanwhile
+ * sets resync_again, and the chunk is done again.
+ *
+ * Nobody sleeps for the rate with a range held.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "array/internal.h"
+
+/* After a pass that could not make every chunk equal. */
+#define RETRY_SECONDS 30
+/* A chunk that is left unequal again and again is left to the next pass. */
+#define CHUNK_TRIES 3
+
+/* ---- one piece ---- */
+
+struct piece {
+  uint64_t chunk, offset, length;
+  struct leg *legs[ARRAY_MAX_LEGS];
+  struct buffer *buffers[ARRAY_MAX_LEGS];
+  int results[ARRAY_MAX_LEGS];
+  unsigned n, source; /* legs; which of them is the source */
+};
+
+/* Run a batch without the lock, and keep the results.  which: bit n for legs
+ * [n].
+ */
+static int
+run (struct array *array, struct piece *piece, enum io_type type,
+     unsigned which)
+{
+  struct io_batch *batch = io_batch_new (piece->n);
+  struct io *ios[ARRAY_MAX_LEGS] = { NULL };
+
+  if (!batch)
+    return -ENOMEM;
+  for (unsigned i = 0; i < piece->n; ++i) {
+    if (!(which >> i & 1))
+      continue;
+    if (type == IO_WRITE)
+      piece->legs[i]->written++;
+    ios[i] = io_batch_add (
+        batch, piece->legs[i]->device, type, 0,
+        piece->legs[i]->data_offset + piece->offset, piece->length,
+        piece->buffers[type == IO_WRITE ? piece->source : i], 0);
+  }
+  rt_mutex_unlock (&array->lock);
+  rt_order_enter (RT_ORDER_BATCH);
+  io_batch_submit (batch);
+  io_batch_wait (batch);
+  rt_order_leave (RT_ORDER_BATCH);
+  rt_mutex_lock (&array->lock);
+  for (unsigned i = 0; i < piece->n; ++i)
+    if (ios[i]) {
+      piece->results[i] = ios[i]->result;
+      if (type == IO_WRITE)
+        piece->legs[i]->written++;
+    }
+  io_batch_unref (batch);
+  return 0;
+}
+
+/* The source could not be read: -EAGAIN if there is another one now. */
+static int
+source_unreadable (struct array *array, struct piece *piece, int err)
+{
+  struct leg *leg = piece->legs[piece->source];
+
+  if (err == -ETIMEDOUT) {
+    if (!leg_fail (array, leg, "reading", err)
+        || array_settle (array) != 0)
+      return -EIO;
+    return -EAGAIN;
+  }
+  return array_change_source (array, piece->chunk, leg) ? -EAGAIN : -EIO;
+}
+
+/* Which legs must be written: those that differ, or cannot be read. */
+static unsigned
+compare (struct array *array, struct piece *piece)
+{
+  const uint8_t *source = piece->buffers[piece->source]->data;
+  unsigned which = 0;
+
+  for (unsigned i = 0; i < piece->n; ++i) {
+    if (i == piece->source)
+      continue;
+    if (piece->results[i] == -ETIMEDOUT)
+      (void)leg_fail (array, piece->legs[i], "reading", -ETIMEDOUT);
+    else if (piece->results[i] != 0
+             || memcmp (piece->buffers[i]->data, source, piece->length) != 0)
+      which |= 1u << i;
+  }
+  return which;
+}
+
+static int
+copy_piece (struct array *array, struct piece *piece)
+{
+  unsigned which;
+  int err;
+
+  err = run (array, piece, IO_READ, (1u << piece->n) - 1);
+  if (err != 0)
+    return err;
+  if (piece->results[piece->source] != 0)
+    return source_unreadable (array, piece, piece->results[piece->source]);
+  which = compare (array, piece);
+  if (which != 0)
+    err = run (array, piece, IO_WRITE, which);
+  if (err != 0)
+    return err;
+  for (unsigned i = 0; i < piece->n; ++i) {
+    if (!(which >> i & 1))
+      continue;
+    array->resync_bytes += piece->length;
+    if (piece->results[i] != 0
+        && !leg_fail (array, piece->legs[i], "resync: writing",
+                      piece->results[i]))
+      err = -EIO;
+  }
+  if (array_settle (array) != 0)
+    err = -EIO;
+  return err;
+}
+
+/* Make one piece equal, under its range lock.  -EAGAIN: the source of the
+ * chunk has changed, begin it again.
+ */
+static int
+resync_piece (struct array *array, uint64_t chunk, uint64_t offset,
+              uint64_t length)
+{
+  struct piece piece = { .chunk = chunk, .offset = offset, .length = length };
+  struct leg *source;
+  struct range *range;
+  int err;
+
+  err = range_lock (&array->ranges, &array->lock, offset, length, &range);
+  if (err != 0)
+    return err;
+  source = array_chunk_source (array, chunk);
+  piece.n = array_working_legs (array, piece.legs);
+  for (unsigned i = 0; i < piece.n; ++i) {
+    if (piece.legs[i] == source)
+      piece.source = i;
+    piece.buffers[i] = buffer_new (length);
+    if (!piece.buffers[i])
+      err = -ENOMEM;
+  }
+  if (err == 0 && piece.n > 1)
+    err = copy_piece (array, &piece);
+  for (unsigned i = 0; i < piece.n; ++i)
+    buffer_unref (piece.buffers[i]);
+  range_unlock (&array->ranges, range);
+  return err;
+}
+
+/* ---- the rate ---- */
+
+struct pace {
+  uint64_t next;     /* when the next piece may begin, rt_now time */
+  uint64_t requests; /* that the array had seen at the last piece */
+};
+
+/* Wait until length more bytes are within the rate: sync_rate_max, or
+ * sync_rate_min while requests keep coming.
+ */
+static void
+wait_for_rate (struct array *array, struct pace *pace, uint64_t length)
+{
+  uint64_t requests = array->reads + rt_atomic_get (&array->write_requests)
+                      + rt_atomic_get (&array->zeroes);
+  uint64_t rate = requests == pace->requests ? array->options.sync_rate_max
+                                             : array->options.sync_rate_min;
+  uint64_t now = rt_now ();
+
+  pace->requests = requests;
+  if (rate == 0 || rate > array->options.sync_rate_max)
+    rate = array->options.sync_rate_max;
+  pace->next = max_u64 (pace->next, now);
+  if (rate != UINT64_MAX)
+    pace->next
+        += (uint64_t)((double)length * (double)RT_SECOND / (double)rate);
+  while (!array->stopping && rt_now () < pace->next)
+    (void)rt_cond_wait_until (&array->background_cond, &array->lock,
+                              pace->next);
+}
+
+/* ---- chunks ---- */
+
+/* 0: equal now.  -ECANCELED: stopping. */
+static int
+resync_chunk (struct array *array, uint64_t chunk, struct pace *pace)
+{
+  uint64_t start = chunk * bitmap_chunk_bytes (array->bitmap);
+  uint64_t end
+      = min_u64 (start + bitmap_chunk_bytes (array->bitmap), array->size);
+  uint64_t offset = start, length;
+  unsigned tries = 0;
+  int err;
+
+  array->resync_chunk = chunk;
+  array->resync_again = false;
+  while (offset < end) {
+    length = min_u64 (end - offset, RESYNC_PIECE_BYTES);
+    wait_for_rate (array, pace, length);
+    if (array->stopping)
+      return -ECANCELED;
+    err = resync_piece (array, chunk, offset, length);
+    if (err != 0 && err != -EAGAIN)
+      return err;
+    offset = err == 0 ? offset + length : start;
+    if (offset >= end && array->resync_again) {
+      if (++tries == CHUNK_TRIES)
+        return -EIO;
+      array->resync_again = false;
+      offset = start;
+    }
+  }
+  return 0;
+}
+
+/* All chunks that need it.  True if none is left. */
+static bool
+resync_pass (struct array *array)
+{
+  struct pace pace = { 0, 0 };
+  uint64_t chunk = 0, chunks = 0;
+  uint64_t bytes = array->resync_bytes;
+  int err;
+
+  log_notice (array->log, "array %s: resync: %ju of %ju chunks from leg %s",
+              array->uuid, (uintmax_t)bitmap_needed (array->bitmap),
+              (uintmax_t)bitmap_chunk_count (array->bitmap),
+              array_source (array)->name);
+  while (!array->stopping && array_in_sync (array) > 1
+         && (chunk = bitmap_next_needed (array->bitmap, chunk))
+                != BITMAP_NO_CHUNK) {
+    err = resync_chunk (array, chunk, &pace);
+    array->resync_chunk = BITMAP_NO_CHUNK;
+    if (err == -ECANCELED)
+      break;
+    if (err == 0) {
+      bitmap_chunk_synced (array->bitmap, chunk);
+      array_forget_source (array, chunk);
+      array->resync_chunks++;
+      chunks++;
+      log_debug (array->log, LOG_RESYNC, "resync: chunk %ju is equal",
+                 (uintmax_t)chunk);
+    }
+    else
+      log_error (array->log,
+                 "array %s: resync: chunk %ju cannot be made equal: %s; it "
+                 "stays marked and is tried again later",
+                 array->uuid, (uintmax_t)chunk, strerror (-err));
+    chunk++;
+  }
+  log_notice (array->log,
+              "array %s: resync %s: %ju chunks, %ju bytes written, %ju "
+              "chunks left",
+              array->uuid,
+              bitmap_needed (array->bitmap) == 0 ? "done" : "interrupted",
+              (uintmax_t)chunks, (uintmax_t)(array->resync_bytes - bytes),
+              (uintmax_t)bitmap_needed (array->bitmap));
+  return bitmap_needed (array->bitmap) == 0;
+}
+
+void
+array_sync_main (void *opaque)
+{
+  struct array *array = opaque;
+
+  rt_mutex_lock (&array->lock);
+  while (!array->stopping) {
+    if (bitmap_needed (array->bitmap) == 0 || array_in_sync (array) < 2)
+      rt_cond_wait (&array->background_cond, &array->lock);
+    else if (!resync_pass (array) && !array->stopping)
+      (void)rt_cond_wait_until (&array->background_cond, &array->lock,
+                                rt_now () + RETRY_SECONDS * RT_SECOND);
+  }
+  rt_mutex_unlock (&array->lock);
+}

@@ -1,0 +1,128 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* The internal bitmap: a copy on every leg.
+ *
+ * The kernel reads one leg's copy, so a page counts as written only when all
+ * in-sync legs have it; a leg that could not take it is failed.  All copies
+ * are written at once: a page torn at sectors holds old or new bits, and
+ * its header lies in one sector.
+ *
+ * The last leg stays even if a write to it was given up; as that write may
+ * happen at any time later, and would then undo a newer one, no page is
+ * written to a leg that has abandoned operations.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+
+#include "array/internal.h"
+
+/* Bytes of n pages from that one on, cut where the bitmap's room on the leg
+ * ends and at the leg's logical block: the kernel does the same.
+ */
+static uint64_t
+pages_length (const struct array *array, const struct leg *leg, uint64_t page,
+              unsigned n)
+{
+  uint64_t used = round_up (
+      bitmap_bytes (bitmap_chunk_count (array->bitmap)),
+      leg->device->limits.logical_block);
+  uint64_t start = page * BITMAP_PAGE_BYTES;
+  uint64_t end = start + (uint64_t)n * BITMAP_PAGE_BYTES;
+
+  assert (used <= leg->bitmap_room);
+  return min_u64 (end, used) - start;
+}
+
+/* Add writes for the pages, runs of neighbours together.  The batch has room
+ * for a write per page.
+ */
+static void
+add_leg (const struct array *array, struct io_batch *batch, struct leg *leg,
+         struct buffer *images, const uint64_t *pages, unsigned n)
+{
+  unsigned i = 0, run;
+
+  while (i < n) {
+    for (run = 1; i + run < n && pages[i + run] == pages[i] + run; ++run)
+      ;
+    io_batch_add (batch, leg->device, IO_WRITE, IO_FUA,
+                  leg->bitmap_offset + pages[i] * BITMAP_PAGE_BYTES,
+                  pages_length (array, leg, pages[i], run), images,
+                  (uint64_t)i * BITMAP_PAGE_BYTES);
+    i += run;
+  }
+}
+
+/* After the batch, under the lock: fail the legs that failed. */
+static int
+judge (struct array *array, struct io_batch *batch)
+{
+  int err = 0;
+
+  for (unsigned i = 0; i < io_batch_count (batch); ++i) {
+    struct io *io = io_batch_get (batch, i);
+    struct leg *leg = &array->legs[io->device->leg];
+
+    leg->written++;
+    if (io->result == 0)
+      continue;
+    if (!leg_fail (array, leg, "writing the bitmap", io->result))
+      err = -EIO;
+  }
+  return err;
+}
+
+static int
+write_pages (struct bitmap_store *store, struct buffer *images,
+             const uint64_t *pages, unsigned n)
+{
+  struct array *array
+      = (struct array *)((char *)store - offsetof (struct array, store));
+  struct leg *legs[ARRAY_MAX_LEGS];
+  struct io_batch *batch;
+  unsigned nlegs;
+  int err = 0;
+
+  batch = io_batch_new (array->nlegs * n);
+  if (!batch)
+    return -ENOMEM;
+  rt_mutex_lock (&array->lock);
+  nlegs = array_working_legs (array, legs);
+  for (unsigned i = 0; i < nlegs; ++i) {
+    if (device_abandoned (legs[i]->device) > 0)
+      err = -EIO;
+    legs[i]->written++;
+    add_leg (array, batch, legs[i], images, pages, n);
+  }
+  rt_mutex_unlock (&array->lock);
+
+  if (err == 0) {
+    rt_order_enter (RT_ORDER_BATCH);
+    io_batch_submit (batch);
+    io_batch_wait (batch);
+    rt_order_leave (RT_ORDER_BATCH);
+    rt_mutex_lock (&array->lock);
+    err = judge (array, batch);
+    rt_mutex_unlock (&array->lock);
+  }
+  io_batch_unref (batch);
+  return err;
+}
+
+static int
+settle (struct bitmap_store *store)
+{
+  return array_settle (
+      (struct array *)((char *)store - offsetof (struct array, store)));
+}
+
+void
+store_legs_init (struct array *array)
+{
+  array->store.write = write_pages;
+  array->store.settle = settle;
+}

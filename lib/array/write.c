@@ -1,0 +1,311 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* Writing and zeroing.  The path of a write:
+ *
+ *   range lock            waits for overlapping writes and for resync
+ *   array->writes++       and the array is not clean, durably
+ *   bitmap_startwrite     bits set in memory
+ *   bitmap_flush          bits durable on every leg
+ *   batch                 data to every in-sync leg
+ *   leg_fail, settle      a leg that missed it is out, and that is on record
+ *   bitmap_endwrite, array->writes--, range unlock, answer
+ *
+ * A request that is not aligned to the largest logical block among the legs
+ * is widened once, before the range is locked, and reads the blocks at its
+ * edges under the range lock: whatever is written, all legs get the same
+ * bytes from one private buffer.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+
+#include "array/internal.h"
+
+/* ---- data to the legs ---- */
+
+struct sent {
+  struct leg *legs[ARRAY_MAX_LEGS];
+  int results[ARRAY_MAX_LEGS];
+  unsigned n;
+};
+
+/* Write to all in-sync legs.  The lock is released for the I/O. */
+static int
+send (struct array *array, enum write_kind kind, uint64_t offset,
+      uint64_t length, unsigned flags, struct buffer *data, struct sent *sent)
+{
+  struct io_batch *batch = io_batch_new (array->nlegs);
+  unsigned io_flags = 0;
+
+  if (!batch)
+    return -ENOMEM;
+  if (flags & ARRAY_FUA)
+    io_flags |= IO_FUA;
+  if (flags & ARRAY_MAY_TRIM)
+    io_flags |= IO_MAY_TRIM;
+  sent->n = array_working_legs (array, sent->legs);
+  for (unsigned i = 0; i < sent->n; ++i) {
+    struct leg *leg = sent->legs[i];
+
+    leg->written++;
+    io_batch_add (batch, leg->device,
+                  kind == WRITE_DATA ? IO_WRITE : IO_ZERO, io_flags,
+                  leg->data_offset + offset, length, data, 0);
+  }
+  rt_mutex_unlock (&array->lock);
+  rt_order_enter (RT_ORDER_BATCH);
+  io_batch_submit (batch);
+  io_batch_wait (batch);
+  rt_order_leave (RT_ORDER_BATCH);
+  for (unsigned i = 0; i < sent->n; ++i)
+    sent->results[i] = io_batch_get (batch, i)->result;
+  io_batch_unref (batch);
+  rt_mutex_lock (&array->lock);
+  for (unsigned i = 0; i < sent->n; ++i)
+    sent->legs[i]->written++;
+  return 0;
+}
+
+/* Fail the legs that missed the write, from the highest slot down, so that
+ * if all of them did it is the resync source that stays.  Then record it.
+ * The write is good if a leg that is still in sync has it; it is not if one
+ * that had to stay has not.
+ */
+static int
+judge (struct array *array, const struct sent *sent, unsigned flags,
+       struct leg **lost)
+{
+  bool stored = false, missed = false;
+
+  for (unsigned i = sent->n; i-- > 0;)
+    if (sent->results[i] != 0)
+      (void)leg_fail (array, sent->legs[i], "writing", sent->results[i]);
+  if (array_settle (array) != 0)
+    missed = true;
+  for (unsigned i = 0; i < sent->n; ++i) {
+    struct leg *leg = sent->legs[i];
+
+    if (leg->state != LEG_IN_SYNC)
+      continue;
+    if (sent->results[i] == 0)
+      stored = true;
+    else
+      missed = true;
+    if ((flags & ARRAY_FUA) && leg->flush_failed)
+      missed = true;
+    if (sent->results[i] == -ETIMEDOUT)
+      *lost = leg;
+  }
+  return stored && !missed ? 0 : -EIO;
+}
+
+/* The write may have left the legs unequal. */
+static void
+left_unequal (struct array *array, uint64_t offset, uint64_t length)
+{
+  uint64_t chunk = bitmap_chunk_bytes (array->bitmap);
+
+  if (array->resync_chunk != BITMAP_NO_CHUNK
+      && array->resync_chunk >= offset / chunk
+      && array->resync_chunk <= (offset + length - 1) / chunk)
+    array->resync_again = true;
+  rt_cond_broadcast (&array->background_cond);
+}
+
+int
+array_write_locked (struct array *array, enum write_kind kind,
+                    uint64_t offset, uint64_t length, unsigned flags,
+                    struct buffer *data, struct leg **lost)
+{
+  struct sent sent;
+  bool unequal = false;
+  uint64_t need;
+  int err;
+
+  err = array_make_active (array);
+  if (err != 0)
+    return err;
+  err = bitmap_startwrite (array->bitmap, offset, length, &need);
+  if (err != 0)
+    return err;
+  if (need != 0)
+    err = bitmap_flush (array->bitmap, need);
+  if (err == 0)
+    err = send (array, kind, offset, length, flags, data, &sent);
+  if (err == 0) {
+    err = judge (array, &sent, flags, lost);
+    unequal = err != 0;
+  }
+  bitmap_endwrite (array->bitmap, offset, length, unequal);
+  if (unequal)
+    left_unequal (array, offset, length);
+  return err;
+}
+
+/* ---- requests ---- */
+
+/* The array's lock is held from here to request_end. */
+static int
+request_begin (struct array *array, uint64_t start, uint64_t length,
+               struct range **range)
+{
+  int err;
+
+  rt_mutex_lock (&array->lock);
+  err = array->activated ? 0 : -EROFS;
+  if (err == 0)
+    err = range_lock (&array->ranges, &array->lock, start, length, range);
+  if (err == 0)
+    array->writes++;
+  else
+    rt_mutex_unlock (&array->lock);
+  return err;
+}
+
+static void
+request_end (struct array *array, struct range *range, struct leg *lost)
+{
+  array->writes--;
+  if (array->stopping)
+    rt_cond_broadcast (&array->background_cond);
+  if (lost && device_abandoned (lost->device) > 0)
+    range_kill (&array->ranges, range, lost);
+  else
+    range_unlock (&array->ranges, range);
+  rt_mutex_unlock (&array->lock);
+}
+
+/* Read the block at offset, and copy length bytes from its byte skip on. */
+static int
+fill_edge (struct array *array, uint8_t *to, uint64_t block, uint64_t skip,
+           uint64_t length)
+{
+  struct buffer *edge;
+  int err;
+
+  if (length == 0)
+    return 0;
+  err = array_read_blocks (array, block, array->logical_block, true, &edge);
+  if (err != 0)
+    return err;
+  memcpy (to, edge->data + skip, length);
+  buffer_unref (edge);
+  return 0;
+}
+
+/* The buffer begins at start, a block, and has data for [offset, end): read
+ * what is missing of the blocks at both ends.
+ */
+static int
+fill_edges (struct array *array, struct buffer *buffer, uint64_t start,
+            uint64_t offset, uint64_t end)
+{
+  const uint64_t last = round_down (end, array->logical_block);
+  const uint64_t tail = round_up (end, array->logical_block) - end;
+  int err;
+
+  err = fill_edge (array, buffer->data, start, 0, offset - start);
+  if (err == 0)
+    err = fill_edge (array, buffer->data + (end - start), last, end - last,
+                     tail);
+  return err;
+}
+
+/* Data of at most ARRAY_PIECE_BYTES, anywhere; NULL: zeroes. */
+static int
+write_piece (struct array *array, const uint8_t *data, uint64_t count,
+             uint64_t offset, unsigned flags)
+{
+  const uint64_t start = round_down (offset, array->logical_block);
+  const uint64_t end = round_up (offset + count, array->logical_block);
+  struct leg *lost = NULL;
+  struct buffer *buffer;
+  struct range *range;
+  int err;
+
+  buffer = buffer_new (end - start);
+  if (!buffer)
+    return -ENOMEM;
+  if (data)
+    memcpy (buffer->data + (offset - start), data, count);
+  else
+    memset (buffer->data + (offset - start), 0, count);
+  err = request_begin (array, start, end - start, &range);
+  if (err == 0) {
+    if (start != offset || end != offset + count)
+      err = fill_edges (array, buffer, start, offset, offset + count);
+    if (err == 0)
+      err = array_write_locked (array, WRITE_DATA, start, end - start, flags,
+                                buffer, &lost);
+    request_end (array, range, lost);
+  }
+  buffer_unref (buffer);
+  return err;
+}
+
+int
+array_write (struct array *array, const void *data, uint32_t count,
+             uint64_t offset, unsigned flags)
+{
+  const uint8_t *p = data;
+  int err = 0;
+
+  rt_atomic_add (&array->write_requests, 1);
+  while (count > 0 && err == 0) {
+    uint32_t piece = (uint32_t)min_u64 (count, ARRAY_PIECE_BYTES);
+
+    err = write_piece (array, p, piece, offset, flags);
+    p += piece;
+    offset += piece;
+    count -= piece;
+  }
+  return err;
+}
+
+/* Whole blocks. */
+static int
+zero_piece (struct array *array, uint64_t count, uint64_t offset,
+            unsigned flags)
+{
+  struct leg *lost = NULL;
+  struct range *range;
+  int err;
+
+  err = request_begin (array, offset, count, &range);
+  if (err != 0)
+    return err;
+  err = array_write_locked (array, WRITE_ZEROES, offset, count, flags, NULL,
+                            &lost);
+  request_end (array, range, lost);
+  return err;
+}
+
+int
+array_zero (struct array *array, uint64_t count, uint64_t offset,
+            unsigned flags)
+{
+  const uint32_t block = array->logical_block;
+  int err = 0;
+
+  rt_atomic_add (&array->zeroes, 1);
+  while (count > 0 && err == 0) {
+    uint64_t in_block = offset % block;
+    uint64_t piece;
+
+    if (in_block != 0 || count < block) {
+      piece = min_u64 (count, block - in_block);
+      err = write_piece (array, NULL, piece, offset, flags);
+    }
+    else {
+      piece = min_u64 (round_down (count, block), ARRAY_PIECE_BYTES);
+      err = zero_piece (array, piece, offset, flags);
+    }
+    offset += piece;
+    count -= piece;
+  }
+  return err;
+}

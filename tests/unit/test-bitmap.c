@@ -1,0 +1,481 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* The bitmap by itself: chunk states, group commit, lazy clear, with a store
+ * that keeps pages in memory and can be held up or made to fail.
+ */
+
+#include <config.h>
+
+#include <check.h>
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "bitmap/bitmap.h"
+
+#define CHUNK     4096u
+#define MAX_PAGES 8
+
+static struct store {
+  struct bitmap_store store;
+  uint8_t pages[MAX_PAGES][BITMAP_PAGE_BYTES]; /* what is durable */
+  unsigned writes, written_pages, settles;
+  bool fail;
+  bool hold;      /* a write waits until this is false */
+  bool holding;   /* ... and is waiting */
+  bool in_flight; /* to catch two at a time */
+  struct rt_mutex mutex;
+  struct rt_cond cond;
+} disk;
+
+static struct rt_mutex lock;
+static struct bitmap *bitmap;
+static const struct log quiet; /* no area is on, nothing is logged */
+
+static int
+store_write (struct bitmap_store *store, struct buffer *images,
+             const uint64_t *pages, unsigned n)
+{
+  int err;
+
+  (void)store;
+  rt_mutex_lock (&disk.mutex);
+  ck_assert (!disk.in_flight);
+  disk.in_flight = true;
+  disk.holding = true;
+  rt_cond_broadcast (&disk.cond);
+  while (disk.hold)
+    rt_cond_wait (&disk.cond, &disk.mutex);
+  disk.holding = false;
+  disk.writes++;
+  err = disk.fail ? -EIO : 0;
+  for (unsigned i = 0; i < n; ++i) {
+    ck_assert (i == 0 || pages[i - 1] < pages[i]);
+    ck_assert_uint_lt (pages[i], MAX_PAGES);
+    disk.written_pages++;
+    if (err == 0)
+      memcpy (disk.pages[pages[i]], images->data + i * BITMAP_PAGE_BYTES,
+              BITMAP_PAGE_BYTES);
+  }
+  disk.in_flight = false;
+  rt_mutex_unlock (&disk.mutex);
+  return err;
+}
+
+static int
+store_settle (struct bitmap_store *store)
+{
+  (void)store;
+  disk.settles++;
+  return 0;
+}
+
+static void
+make (uint64_t size)
+{
+  struct bitmap_superblock header = {
+    .version = BITMAP_VERSION,
+    .chunksize = CHUNK,
+    .daemon_sleep = 5,
+    .sync_size = size / SECTOR_SIZE,
+  };
+
+  bitmap = bitmap_new (&header, size, &disk.store, &lock, &quiet);
+  ck_assert_ptr_nonnull (bitmap);
+  ck_assert_uint_le (bitmap_page_count (bitmap), MAX_PAGES);
+}
+
+static void
+setup (void)
+{
+  memset (&disk, 0, sizeof disk);
+  disk.store.write = store_write;
+  disk.store.settle = store_settle;
+  rt_mutex_init (&disk.mutex);
+  rt_cond_init (&disk.cond);
+  rt_mutex_init (&lock);
+  rt_mutex_lock (&lock);
+}
+
+static void
+teardown (void)
+{
+  bitmap_free (bitmap);
+  rt_mutex_unlock (&lock);
+}
+
+static bool
+durable (uint64_t chunk)
+{
+  return disk.pages[bitmap_chunk_page (chunk)]
+                   [bitmap_bit_byte (chunk) % BITMAP_PAGE_BYTES]
+         & bitmap_bit_mask (chunk);
+}
+
+/* A whole write of the range. */
+static void
+write_range (uint64_t offset, uint64_t length)
+{
+  uint64_t need;
+
+  ck_assert_int_eq (bitmap_startwrite (bitmap, offset, length, &need), 0);
+  if (need)
+    ck_assert_int_eq (bitmap_flush (bitmap, need), 0);
+  bitmap_endwrite (bitmap, offset, length, false);
+}
+
+static uint64_t
+clear (bool now)
+{
+  uint64_t cursor = 0, cleared = 0, need = 0;
+
+  if (bitmap_clear_select (bitmap, now) == 0)
+    return 0;
+  while (bitmap_clear_apply (bitmap, &cursor, &cleared, &need))
+    ;
+  if (cleared > 0)
+    ck_assert_int_eq (bitmap_flush (bitmap, need), 0);
+  return cleared;
+}
+
+START_TEST (edges_of_chunks)
+{
+  make (100 * CHUNK);
+  write_range (CHUNK - 1, 1);
+  ck_assert (durable (0) && !durable (1));
+  write_range (2 * CHUNK - 1, 2);
+  ck_assert (durable (1) && durable (2) && !durable (3));
+  write_range (4 * CHUNK, CHUNK);
+  ck_assert (!durable (3) && durable (4) && !durable (5));
+  write_range (99 * CHUNK + CHUNK - 1, 1);
+  ck_assert (durable (99) && !durable (98));
+  ck_assert_uint_eq (bitmap_marked (bitmap), 5);
+}
+END_TEST
+
+/* The first page has 30720 bits behind its header, the next 32768. */
+START_TEST (edges_of_pages)
+{
+  make ((30720 + 32768 + 5) * (uint64_t)CHUNK);
+  ck_assert_uint_eq (bitmap_page_count (bitmap), 3);
+  write_range (30719ull * CHUNK, 2 * CHUNK);
+  ck_assert_uint_eq (disk.writes, 1);
+  ck_assert_uint_eq (disk.written_pages, 2);
+  ck_assert_uint_eq (disk.pages[0][4095], 0x80);
+  ck_assert_uint_eq (disk.pages[1][0], 0x01);
+  write_range ((30720 + 32768 - 1) * (uint64_t)CHUNK, 2 * CHUNK);
+  ck_assert_uint_eq (disk.pages[1][4095], 0x80);
+  /* Five chunks in the last page, the padding behind them is set. */
+  ck_assert_uint_eq (disk.pages[2][0], 0xe1);
+  ck_assert_uint_eq (disk.pages[2][1], 0xff);
+  ck_assert_uint_eq (disk.pages[2][4095], 0xff);
+}
+END_TEST
+
+START_TEST (durable_bits_cost_nothing)
+{
+  uint64_t need;
+
+  make (100 * CHUNK);
+  write_range (0, CHUNK);
+  ck_assert_uint_eq (disk.writes, 1);
+  for (unsigned i = 0; i < 10; ++i)
+    write_range (0, CHUNK);
+  ck_assert_uint_eq (disk.writes, 1);
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 0, 1, &need), 0);
+  ck_assert_uint_eq (need, 0);
+  bitmap_endwrite (bitmap, 0, 1, false);
+}
+END_TEST
+
+/* Rule 2: somebody else has set the bit, but it is not on disk. */
+START_TEST (everyone_waits)
+{
+  uint64_t first, second;
+
+  make (100 * CHUNK);
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 0, 1, &first), 0);
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 1, 1, &second), 0);
+  ck_assert_uint_ne (first, 0);
+  ck_assert_uint_eq (first, second);
+  ck_assert_int_eq (bitmap_flush (bitmap, second), 0);
+  ck_assert (durable (0));
+  ck_assert_int_eq (bitmap_flush (bitmap, first), 0);
+  ck_assert_uint_eq (disk.writes, 1);
+  bitmap_endwrite (bitmap, 0, 1, false);
+  bitmap_endwrite (bitmap, 1, 1, false);
+}
+END_TEST
+
+/* ---- lazy clear ---- */
+
+START_TEST (clear_in_the_second_pass)
+{
+  make (100 * CHUNK);
+  write_range (0, 3 * CHUNK);
+  ck_assert_uint_eq (clear (false), 0);
+  ck_assert (durable (0));
+  ck_assert_uint_eq (clear (false), 3);
+  ck_assert (!durable (0) && !durable (1) && !durable (2));
+  ck_assert_uint_eq (bitmap_marked (bitmap), 0);
+  ck_assert_uint_eq (clear (false), 0);
+}
+END_TEST
+
+START_TEST (clear_now)
+{
+  make (100 * CHUNK);
+  write_range (0, CHUNK);
+  ck_assert_uint_eq (clear (true), 1);
+  ck_assert (!durable (0));
+}
+END_TEST
+
+START_TEST (clear_spares_what_is_busy)
+{
+  uint64_t need;
+
+  make (100 * CHUNK);
+  write_range (0, CHUNK);
+  ck_assert_int_eq (bitmap_startwrite (bitmap, CHUNK, 1, &need), 0);
+  ck_assert_int_eq (bitmap_flush (bitmap, need), 0);
+  ck_assert_uint_eq (clear (true), 1); /* chunk 0 */
+  ck_assert (durable (1));
+  bitmap_endwrite (bitmap, CHUNK, 1, true); /* it failed on some leg */
+  ck_assert_uint_eq (bitmap_needed (bitmap), 1);
+  ck_assert_uint_eq (clear (true), 0);
+  ck_assert (durable (1));
+  bitmap_chunk_synced (bitmap, 1);
+  ck_assert_uint_eq (bitmap_needed (bitmap), 0);
+  ck_assert_uint_eq (clear (true), 1);
+  ck_assert (!durable (1));
+}
+END_TEST
+
+/* Rule 3: a write between choosing and clearing takes the choice back, even
+ * if it has ended by then.
+ */
+START_TEST (touched_while_flushing)
+{
+  uint64_t cursor = 0, cleared = 0, need;
+
+  make (100 * CHUNK);
+  write_range (0, 2 * CHUNK);
+  ck_assert_uint_eq (bitmap_clear_select (bitmap, true), 2);
+  write_range (0, 1);
+  while (bitmap_clear_apply (bitmap, &cursor, &cleared, &need))
+    ;
+  ck_assert_uint_eq (cleared, 1);
+  ck_assert_int_eq (bitmap_flush (bitmap, need), 0);
+  ck_assert (durable (0) && !durable (1));
+}
+END_TEST
+
+/* Rule 3: a bit that was cleared is not durable for the next writer, though
+ * the disk still has it; and the image is not cleared before apply.
+ */
+START_TEST (cleared_is_not_durable)
+{
+  uint64_t cursor = 0, cleared = 0, need, need2;
+
+  make (100 * CHUNK);
+  write_range (0, 1);
+  ck_assert_uint_eq (bitmap_clear_select (bitmap, true), 1);
+  write_range (CHUNK, 1); /* writes the same page */
+  ck_assert (durable (0));
+  while (bitmap_clear_apply (bitmap, &cursor, &cleared, &need))
+    ;
+  ck_assert_uint_eq (cleared, 1);
+  ck_assert (durable (0));
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 0, 1, &need2), 0);
+  ck_assert_uint_ne (need2, 0);
+  ck_assert_int_eq (bitmap_flush (bitmap, need2), 0);
+  ck_assert (durable (0));
+  bitmap_endwrite (bitmap, 0, 1, false);
+}
+END_TEST
+
+/* ---- rounds ---- */
+
+static void
+one_write (void *opaque)
+{
+  uint64_t chunk = (uint64_t)(uintptr_t)opaque;
+
+  rt_mutex_lock (&lock);
+  write_range (chunk * CHUNK, 1);
+  ck_assert (durable (chunk));
+  rt_mutex_unlock (&lock);
+}
+
+static void
+await_marked (uint64_t n)
+{
+  while (bitmap_marked (bitmap) < n) {
+    rt_mutex_unlock (&lock);
+    rt_mutex_lock (&lock);
+  }
+}
+
+/* While one round is held up, all who come join the next: 9 writers, two
+ * writes of the page.
+ */
+START_TEST (group_commit)
+{
+  struct rt_thread threads[9];
+
+  make (100 * CHUNK);
+  disk.hold = true;
+  for (uint64_t i = 0; i < 9; ++i) {
+    ck_assert_int_eq (rt_thread_create (&threads[i], "writer", one_write,
+                                        (void *)(uintptr_t)i),
+                      0);
+    if (i == 0) { /* the leader is in the store */
+      rt_mutex_unlock (&lock);
+      rt_mutex_lock (&disk.mutex);
+      while (!disk.holding)
+        rt_cond_wait (&disk.cond, &disk.mutex);
+      rt_mutex_unlock (&disk.mutex);
+      rt_mutex_lock (&lock);
+    }
+  }
+  await_marked (9);
+  rt_mutex_unlock (&lock);
+  rt_mutex_lock (&disk.mutex);
+  disk.hold = false;
+  rt_cond_broadcast (&disk.cond);
+  rt_mutex_unlock (&disk.mutex);
+  for (unsigned i = 0; i < 9; ++i)
+    rt_thread_join (&threads[i]);
+  rt_mutex_lock (&lock);
+  ck_assert_uint_eq (disk.writes, 2);
+  ck_assert_uint_eq (disk.settles, 2);
+}
+END_TEST
+
+/* The round fails: its writers fail, the bit stays set and not durable, and
+ * the next writer of the chunk waits for a write of its own.
+ */
+START_TEST (failed_round)
+{
+  uint64_t need, again;
+
+  make (100 * CHUNK);
+  disk.fail = true;
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 0, 1, &need), 0);
+  ck_assert_int_eq (bitmap_flush (bitmap, need), -EIO);
+  bitmap_endwrite (bitmap, 0, 1, false);
+  ck_assert (!durable (0));
+  ck_assert_uint_eq (clear (true), 0);
+  disk.fail = false;
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 0, 1, &again), 0);
+  ck_assert_uint_gt (again, need);
+  ck_assert_int_eq (bitmap_flush (bitmap, again), 0);
+  ck_assert (durable (0));
+  ck_assert_int_eq (bitmap_flush (bitmap, need), -EIO);
+  bitmap_endwrite (bitmap, 0, 1, false);
+}
+END_TEST
+
+/* More chunks in a round than its list holds. */
+START_TEST (large_round)
+{
+  uint64_t need;
+
+  make (30720 * (uint64_t)CHUNK);
+  ck_assert_int_eq (
+      bitmap_startwrite (bitmap, 0, 3000 * (uint64_t)CHUNK, &need), 0);
+  ck_assert_int_eq (bitmap_flush (bitmap, need), 0);
+  ck_assert_uint_eq (disk.writes, 1);
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 2999ull * CHUNK, 1, &need), 0);
+  ck_assert_uint_eq (need, 0);
+  bitmap_endwrite (bitmap, 2999ull * CHUNK, 1, false);
+  bitmap_endwrite (bitmap, 0, 3000 * (uint64_t)CHUNK, false);
+  ck_assert_uint_eq (clear (true), 3000);
+  ck_assert_uint_eq (bitmap_marked (bitmap), 0);
+}
+END_TEST
+
+/* ---- loading ---- */
+
+START_TEST (union_of_copies)
+{
+  uint8_t a[BITMAP_PAGE_BYTES] = { 0 }, b[BITMAP_PAGE_BYTES] = { 0 };
+  bool differs = false;
+
+  make (10 * CHUNK);
+  a[256] = 0x05;
+  b[256] = 0x06;
+  b[257] = 0xfc; /* padding: bits 10 and up mean nothing */
+  ck_assert_int_eq (bitmap_load_page (bitmap, 0, a, true, true, &differs), 0);
+  ck_assert (!differs);
+  ck_assert_int_eq (bitmap_load_page (bitmap, 0, a, true, false, &differs),
+                    0);
+  ck_assert (!differs);
+  ck_assert_int_eq (bitmap_load_page (bitmap, 0, b, true, false, &differs),
+                    0);
+  ck_assert (differs);
+  ck_assert_uint_eq (bitmap_marked (bitmap), 3);
+  ck_assert_uint_eq (bitmap_needed (bitmap), 3);
+  ck_assert_uint_eq (bitmap_next_needed (bitmap, 0), 0);
+  ck_assert_uint_eq (bitmap_next_needed (bitmap, 1), 1);
+  ck_assert_uint_eq (bitmap_next_needed (bitmap, 3), BITMAP_NO_CHUNK);
+  ck_assert (bitmap_range_needed (bitmap, 2 * CHUNK + 5, 1));
+  ck_assert (!bitmap_range_needed (bitmap, 3 * CHUNK, 7 * CHUNK));
+  ck_assert_int_eq (bitmap_write_all (bitmap), 0);
+  ck_assert_uint_eq (disk.pages[0][256], 0x07);
+}
+END_TEST
+
+START_TEST (header_goes_with_page_0)
+{
+  struct bitmap_superblock header;
+  struct format_error error;
+  bool intact;
+
+  make (10 * CHUNK);
+  ck_assert_int_eq (bitmap_write_header (bitmap, 7, 5), 0);
+  ck_assert_int_eq (
+      bitmap_superblock_decode (disk.pages[0], &header, &intact, &error), 0);
+  ck_assert_uint_eq (header.events, 7);
+  ck_assert_uint_eq (header.events_cleared, 5);
+  write_range (0, 1);
+  ck_assert_int_eq (
+      bitmap_superblock_decode (disk.pages[0], &header, &intact, &error), 0);
+  ck_assert_uint_eq (header.events, 7);
+}
+END_TEST
+
+int
+main (void)
+{
+  Suite *suite = suite_create ("bitmap");
+  TCase *tcase = tcase_create ("bitmap");
+  SRunner *runner;
+  int failed;
+
+  tcase_add_checked_fixture (tcase, setup, teardown);
+  tcase_set_timeout (tcase, 120);
+  tcase_add_test (tcase, edges_of_chunks);
+  tcase_add_test (tcase, edges_of_pages);
+  tcase_add_test (tcase, durable_bits_cost_nothing);
+  tcase_add_test (tcase, everyone_waits);
+  tcase_add_test (tcase, clear_in_the_second_pass);
+  tcase_add_test (tcase, clear_now);
+  tcase_add_test (tcase, clear_spares_what_is_busy);
+  tcase_add_test (tcase, touched_while_flushing);
+  tcase_add_test (tcase, cleared_is_not_durable);
+  tcase_add_test (tcase, group_commit);
+  tcase_add_test (tcase, failed_round);
+  tcase_add_test (tcase, large_round);
+  tcase_add_test (tcase, union_of_copies);
+  tcase_add_test (tcase, header_goes_with_page_0);
+  suite_add_tcase (suite, tcase);
+  runner = srunner_create (suite);
+  srunner_run_all (runner, CK_NORMAL);
+  failed = srunner_ntests_failed (runner);
+  srunner_free (runner);
+  return failed == 0 ? EXIT_SUCCESS : EXIT_FAILURE;
+}
