@@ -37,6 +37,10 @@ open_leg (struct array *array, unsigned number)
   leg->number = number;
   leg->name = options->legs[number];
   leg->state = LEG_ABSENT;
+  /* Something may still be in the leg's cache from before us: the first
+   * flush is never passed over.
+   */
+  leg->written = 1;
   err = aio_open (array->aio, leg->name, flags, options->leg_timeout,
                   &leg->device, NULL);
   if (err != 0) {

@@ -152,21 +152,34 @@ load_copy (struct array *array, const struct copy *copy, bool first)
 static int
 load_stale (struct array *array)
 {
-  if (!array->clean && array->options.refuse_full_resync
-      && array->table->raid_disks > 1) {
-    log_error (array->log,
-               "array %s: not clean, and its bitmap is stale: it needs a "
-               "full resync, which full-resync=refuse forbids",
-               array->uuid);
-    return -EINVAL;
-  }
-  if (!array->clean)
-    log_notice (array->log,
-                "array %s: full resync, since it is not clean and its bitmap "
-                "is stale",
-                array->uuid);
   array->bitmap_rewrite = true;
   return bitmap_load_all_set (array->bitmap, !array->clean);
+}
+
+/* Everything will be copied: never silently, and not if the user has said
+ * so.
+ */
+static int
+check_full_resync (struct array *array, bool stale)
+{
+  const char *why = stale ? "its bitmap is stale"
+                          : "every chunk is marked in its bitmap";
+
+  if (array_in_sync (array) < 2
+      || bitmap_needed (array->bitmap) < bitmap_chunk_count (array->bitmap))
+    return 0;
+  if (array->options.refuse_full_resync) {
+    log_error (array->log,
+               "array %s: it is not clean, and %s: it needs a full resync, "
+               "which full-resync=refuse forbids; start it with "
+               "full-resync=auto",
+               array->uuid, why);
+    return -EINVAL;
+  }
+  log_notice (array->log,
+              "array %s: full resync, since it is not clean and %s",
+              array->uuid, why);
+  return 0;
 }
 
 /* ---- all together ---- */
@@ -307,6 +320,8 @@ array_load_bitmap (struct array *array)
   if (err == 0 && valid == 0)
     err = load_stale (array);
   rt_free (copies);
+  if (err == 0)
+    err = check_full_resync (array, valid == 0);
   if (err == 0)
     announce (array);
   return err;

@@ -54,6 +54,7 @@ bitmap_new (const struct bitmap_superblock *header, uint64_t size,
   bitmap->header = *header;
   rt_cond_init (&bitmap->writers_cond);
   rt_cond_init (&bitmap->writing_cond);
+  rt_cond_init (&bitmap->gather_cond);
   rounds_init (&bitmap->rounds);
   bitmap->images = rt_calloc (bitmap->pages, sizeof bitmap->images[0]);
   bitmap->dirty = rt_calloc (bitmap->pages, sizeof bitmap->dirty[0]);
@@ -85,6 +86,7 @@ bitmap_free (struct bitmap *bitmap)
   rounds_destroy (&bitmap->rounds);
   rt_cond_destroy (&bitmap->writers_cond);
   rt_cond_destroy (&bitmap->writing_cond);
+  rt_cond_destroy (&bitmap->gather_cond);
   rt_free (bitmap);
 }
 

@@ -71,6 +71,14 @@ struct bitmap {
   bool writing;                    /* pages are being written */
   struct rt_cond writing_cond;
 
+  /* How full rounds get; see gather in flush.c. */
+  unsigned joined;        /* writers that wait for the filling round */
+  unsigned expected;      /* ... and that may come before it is worthwhile */
+  uint64_t last_end;      /* rt_now, when the last round ended */
+  uint64_t last_duration; /* nanoseconds */
+  bool gathering;
+  struct rt_cond gather_cond;
+
   struct bitmap_counters counters;
 };
 

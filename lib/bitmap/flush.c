@@ -36,6 +36,9 @@
 /* Pages that one call of the store writes. */
 #define PAGES_AT_ONCE 64
 
+/* The longest that a leader waits for company. */
+#define GATHER_NANOSECONDS 200000
+
 /* ---- the writing flag ---- */
 
 static void
@@ -170,15 +173,50 @@ publish (struct bitmap *bitmap, uint64_t round, bool success)
   gathered->n = 0;
 }
 
+/* Before a round closes: the writers that the last one released will mostly
+ * be back at once with their next requests.  Half a round's time is well
+ * spent on waiting for them, since a round that they just miss costs them a
+ * whole one; alone, or after a pause, nobody is expected.
+ */
+static void
+gather (struct bitmap *bitmap)
+{
+  uint64_t now = rt_now ();
+  uint64_t deadline
+      = now + min_u64 (bitmap->last_duration / 2, GATHER_NANOSECONDS);
+
+  if (bitmap->expected < 2 || now - bitmap->last_end > bitmap->last_duration)
+    return;
+  bitmap->gathering = true;
+  while (bitmap->joined < bitmap->expected
+         && rt_cond_wait_until (&bitmap->gather_cond, bitmap->lock,
+                                deadline))
+    ;
+  bitmap->gathering = false;
+}
+
+static void
+join (struct bitmap *bitmap)
+{
+  bitmap->joined++;
+  if (bitmap->gathering && bitmap->joined >= bitmap->expected)
+    rt_cond_signal (&bitmap->gather_cond);
+}
+
 /* Lead one round.  0, or why it failed. */
 static int
 lead (struct bitmap *bitmap)
 {
-  uint64_t round;
+  uint64_t round, start;
+  unsigned joined;
   int err;
 
+  gather (bitmap);
   writing_begin (bitmap);
   round = rounds_begin (&bitmap->rounds);
+  joined = bitmap->joined;
+  bitmap->joined = 0;
+  start = rt_now ();
   if (bitmap->dirty_count > 0)
     bitmap->counters.rounds++;
   log_debug (bitmap->log, LOG_BITMAP,
@@ -189,6 +227,9 @@ lead (struct bitmap *bitmap)
   if (err == 0)
     err = bitmap->store->settle (bitmap->store);
   publish (bitmap, round, err == 0);
+  bitmap->last_end = rt_now ();
+  bitmap->last_duration = bitmap->last_end - start;
+  bitmap->expected = joined + bitmap->joined;
   rounds_end (&bitmap->rounds, err == 0);
   return err;
 }
@@ -196,6 +237,8 @@ lead (struct bitmap *bitmap)
 int
 bitmap_flush (struct bitmap *bitmap, uint64_t need)
 {
+  if (need == bitmap->rounds.filling)
+    join (bitmap);
   for (;;) {
     switch (rounds_join (&bitmap->rounds, bitmap->lock, need)) {
     case ROUNDS_DONE:

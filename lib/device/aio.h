@@ -32,7 +32,9 @@ extern void aio_poll (struct aio *aio);
 
 /* The watchdog: a device on which some thread has been stuck inside
  * io_submit for longer than the device's timeout, or NULL.  It blames a
- * device only if it can tell which one it is.
+ * device only if it can tell which one it is: if several are involved, it
+ * has each of them read a block, and answers in a later call.  The caller
+ * sees to it that the device is not closed meanwhile.
  */
 extern struct device *aio_stuck (struct aio *aio);
 
@@ -60,8 +62,9 @@ enum aio_open_flags {
 extern int aio_open (struct aio *aio, const char *path, unsigned flags,
                      uint64_t timeout, struct device **device, bool *created);
 
-/* For making legs: give a regular file this size and allocate its blocks;
- * data that exists is kept.  -ENOTSUP for a block device.
+/* For making legs: have a regular file grow to at least this size and allocate
+ * the blocks of its first size bytes; data that exists is kept.  -ENOTSUP for
+ * a block device.
  */
 extern int aio_allocate (struct device *device, uint64_t size);
 

@@ -114,8 +114,9 @@ struct io {
 extern struct io_batch *io_batch_new (unsigned max);
 
 /* Add an operation.  The batch takes a reference of its own to buffer; the
- * transfer is length bytes at buffer->data + skip.  The order of operations
- * in a batch means nothing.  The result is valid as long as the batch.
+ * transfer is length bytes at buffer->data + skip, skip a multiple of 512.
+ * The order of operations in a batch means nothing.  The result is valid as
+ * long as the batch.
  */
 extern struct io *io_batch_add (struct io_batch *batch, struct device *device,
                                 enum io_type type, unsigned flags,
@@ -123,7 +124,9 @@ extern struct io *io_batch_add (struct io_batch *batch, struct device *device,
                                 struct buffer *buffer, uint64_t skip);
 
 /* Start all operations.  Operations that a read-only device would have to
- * write end with -EROFS, those outside the device with -EINVAL.
+ * write end with -EROFS; those that are empty, outside the device or not
+ * aligned to its logical block with -EINVAL.  A flush of a read-only device
+ * ends with 0 and never reaches it.
  */
 extern void io_batch_submit (struct io_batch *batch);
 

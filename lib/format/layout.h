@@ -27,12 +27,13 @@ struct layout {
   uint64_t data_offset;
   uint64_t data_size; /* from data_offset to the end of the leg */
   uint64_t size;      /* of the array: what is used of data_size */
+  uint32_t chunksize; /* bytes: what was asked for, or the default */
 };
 
-/* The layout of a 1.2 leg of that many sectors.  size: sectors of the array,
- * 0 for as many as fit (data_size).  chunksize: bytes, 0 for the default.  A
- * chunk too fine for the room that mdadm leaves moves data_offset.
- * 0, or -EINVAL with *error.
+/* The layout of a 1.2 leg of that many sectors.  size: sectors of the array;
+ * 0 for as many as fit, in multiples of 64 KiB as mdadm does.  chunksize:
+ * bytes, 0 for the default.  A chunk too fine for the room that mdadm leaves
+ * moves data_offset.  0, or -EINVAL with *error.
  */
 extern int layout_1_2 (uint64_t leg_sectors, uint64_t size, uint32_t chunksize,
                        struct layout *layout, struct format_error *error);

@@ -1,0 +1,576 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* io_contexts: who owns them, how operations get into the kernel and back,
+ * and the watchdog for threads that the kernel does not let go.
+ *
+ * Each thread has a context of its own, so that a request costs one
+ * io_submit and one io_getevents in the thread that carries it, and wakes
+ * nobody.  It is made when the thread first submits and goes to a pool when
+ * the thread ends.
+ *
+ * Invariants:
+ *   1. A context is touched by its thread alone, until it is put into
+ *      aio->idle or aio->orphans (under aio->lock), and by aio_poll alone
+ *      while it is an orphan.  So are the operations in it that are mine.
+ *   2. io_destroy is called only when outstanding is 0: it waits for the
+ *      disk without a deadline.
+ *   3. context->abandoned counts the operations among the outstanding ones
+ *      that no waiter will look at.  A context where that is all of them is
+ *      an orphan; while another batch of the same thread still waits, the
+ *      thread keeps it.
+ *   4. When aio_push returns, the queue is empty.
+ *   5. What the kernel writes to later (iocbs, data) is heap memory that the
+ *      batch owns, and the batch lives until io_done.
+ *
+ * A thread's record holds a reference to the aio.  So the address of an aio,
+ * by which threads find their records, is not used again while some thread
+ * still has one.
+ */
+
+#include <config.h>
+
+#include <assert.h>
+#include <errno.h>
+#include <string.h>
+#include <time.h>
+
+#include "device/aio_context.h"
+
+/* ---- contexts ---- */
+
+/* 0 or -errno. */
+static int
+context_new (struct aio_context **result)
+{
+  struct aio_context *context = rt_calloc (1, sizeof *context);
+  int err;
+
+  if (!context)
+    return -ENOMEM;
+  err = io_setup (AIO_EVENTS, &context->id);
+  if (err < 0) {
+    rt_free (context);
+    return err;
+  }
+  *result = context;
+  return 0;
+}
+
+static void
+context_free (struct aio_context *context)
+{
+  assert (context->outstanding == 0);
+  assert (context->first == NULL);
+  io_destroy (context->id);
+  rt_free (context);
+}
+
+/* No thread owns the context any more.  aio->lock. */
+static void
+context_release (struct aio *aio, struct aio_context *context)
+{
+  struct aio_context **list;
+
+  if (context->outstanding == 0 && aio->closed) {
+    context_free (context);
+    return;
+  }
+  list = context->outstanding > 0 ? &aio->orphans : &aio->idle;
+  context->next = *list;
+  *list = context;
+}
+
+void
+aio_orphan (struct aio_thread *thread)
+{
+  struct aio_context *context = thread->context;
+
+  if (context->abandoned == 0 || context->abandoned < context->outstanding)
+    return;
+  thread->context = NULL;
+  rt_mutex_lock (&thread->aio->lock);
+  context_release (thread->aio, context);
+  rt_mutex_unlock (&thread->aio->lock);
+}
+
+void
+aio_poll (struct aio *aio)
+{
+  struct aio_context *orphans, *context;
+
+  rt_mutex_lock (&aio->lock);
+  orphans = aio->orphans;
+  aio->orphans = NULL;
+  rt_mutex_unlock (&aio->lock);
+
+  while ((context = orphans) != NULL) {
+    orphans = context->next;
+    aio_reap_events (aio, context, 0, 0);
+    rt_mutex_lock (&aio->lock);
+    context_release (aio, context);
+    rt_mutex_unlock (&aio->lock);
+  }
+}
+
+/* ---- threads ---- */
+
+static void
+aio_put (struct aio *aio)
+{
+  if (!rt_refs_put (&aio->refs))
+    return;
+  rt_mutex_destroy (&aio->lock);
+  rt_free (aio);
+}
+
+/* The thread ends, or the aio does. */
+static void
+thread_release (void *value)
+{
+  struct aio_thread *thread = value, **p;
+  struct aio *aio = thread->aio;
+
+  rt_mutex_lock (&aio->lock);
+  for (p = &aio->threads; *p != thread; p = &(*p)->next)
+    ;
+  *p = thread->next;
+  if (thread->context)
+    context_release (aio, thread->context);
+  rt_mutex_unlock (&aio->lock);
+  rt_free (thread);
+  aio_put (aio);
+}
+
+static struct aio_thread *
+thread_new (struct aio *aio)
+{
+  struct aio_thread *thread = rt_calloc (1, sizeof *thread);
+
+  if (!thread)
+    return NULL;
+  if (rt_local_set (aio, thread, thread_release) < 0) {
+    rt_free (thread);
+    return NULL;
+  }
+  thread->aio = aio;
+  rt_refs_get (&aio->refs);
+  rt_mutex_lock (&aio->lock);
+  thread->next = aio->threads;
+  aio->threads = thread;
+  rt_mutex_unlock (&aio->lock);
+  return thread;
+}
+
+struct aio_thread *
+aio_thread_find (struct aio *aio)
+{
+  return aio->started ? rt_local_get (aio) : NULL;
+}
+
+/* A context for the thread, from the pool or a new one.  0 or -errno. */
+static int
+thread_take_context (struct aio_thread *thread)
+{
+  struct aio *aio = thread->aio;
+
+  rt_mutex_lock (&aio->lock);
+  thread->context = aio->idle;
+  if (aio->idle)
+    aio->idle = aio->idle->next;
+  rt_mutex_unlock (&aio->lock);
+  return thread->context ? 0 : context_new (&thread->context);
+}
+
+struct aio_thread *
+aio_thread_get (struct aio *aio)
+{
+  struct aio_thread *thread = aio_thread_find (aio);
+  int err = -ENOMEM;
+
+  if (thread && thread->context)
+    return thread;
+  if (!aio->started)
+    return NULL;
+  if (!thread)
+    thread = thread_new (aio);
+  if (thread)
+    err = thread_take_context (thread);
+  if (err == 0)
+    return thread;
+  if (rt_atomic_add (&aio->complained, 1) == 1)
+    log_notice (aio->log,
+                "no io_context for another thread: %s; it goes on with "
+                "blocking calls, which have no time limit; raise "
+                "fs.aio-max-nr or use fewer threads",
+                strerror (-err));
+  return NULL;
+}
+
+/* ---- into the kernel ---- */
+
+void
+aio_nap (void)
+{
+  struct timespec ts = { .tv_nsec = 1000000 };
+
+  nanosleep (&ts, NULL);
+}
+
+void
+aio_queue (struct aio_context *context, struct io *io)
+{
+  to_aio_io (io)->next = NULL;
+  if (context->first)
+    to_aio_io (context->last)->next = io;
+  else
+    context->first = io;
+  context->last = io;
+}
+
+static struct io *
+unqueue (struct aio_context *context)
+{
+  struct io *io = context->first;
+
+  context->first = to_aio_io (io)->next;
+  if (!context->first)
+    context->last = NULL;
+  return io;
+}
+
+/* One io_submit for as much of the queue as the context has room for; its
+ * result.
+ */
+static int
+submit_some (struct aio_thread *thread)
+{
+  struct aio_context *context = thread->context;
+  unsigned room = AIO_EVENTS - context->outstanding, n = 0;
+  struct io *ios[AIO_EVENTS];
+  int r;
+
+  if (room == 0)
+    return -EAGAIN;
+  for (struct io *io = context->first; io && n < room;
+       io = to_aio_io (io)->next) {
+    context->iocbs[n] = &to_aio_io (io)->iocb;
+    ios[n++] = io;
+  }
+  aio_watch (thread, ios, n);
+  r = io_submit (context->id, n, context->iocbs);
+  aio_unwatch (thread);
+  return r;
+}
+
+/* The kernel took nothing: it was interrupted, or has no room.  Then make
+ * some: wait for something of this thread's to end, or for others.  The first
+ * in the queue fails when its time is up.
+ */
+static void
+push_wait (struct aio_thread *thread, int error)
+{
+  struct aio_context *context = thread->context;
+  struct io *io = context->first;
+
+  if (rt_now () >= io->deadline) {
+    unqueue (context);
+    io_done (io, error);
+  }
+  else if (error == -EINTR)
+    return;
+  else if (context->outstanding > context->abandoned)
+    aio_reap_events (thread->aio, context, 1, io->deadline);
+  else {
+    aio_reap_events (thread->aio, context, 0, 0);
+    aio_nap ();
+  }
+}
+
+void
+aio_push (struct aio_thread *thread)
+{
+  struct aio_context *context = thread->context;
+  struct io *io;
+  int r;
+
+  while (context->first) {
+    r = submit_some (thread);
+    if (r == -EAGAIN || r == -EINTR || r == 0)
+      push_wait (thread, r == 0 ? -EAGAIN : r);
+    else if (r < 0) {
+      /* It speaks of the first one alone; the rest was not looked at. */
+      io = unqueue (context);
+      io_done (io, r);
+    }
+    else {
+      /* The kernel may be through with them already, but only this thread
+       * will see their events.
+       */
+      context->outstanding += (unsigned)r;
+      for (; r > 0; --r)
+        unqueue (context);
+    }
+  }
+}
+
+/* ---- out of the kernel ---- */
+
+static void
+credit (struct aio_context *context, const struct io_event *event)
+{
+  struct io *io = event->data;
+
+  assert (context->outstanding > 0);
+  context->outstanding--;
+  if (to_aio_io (io)->given_up)
+    context->abandoned--;
+  aio_event (context, io, (long)event->res);
+}
+
+void
+aio_reap_events (struct aio *aio, struct aio_context *context, unsigned min,
+                 uint64_t deadline)
+{
+  struct timespec ts = { 0 }, *timeout = &ts;
+  uint64_t now, left;
+  int n;
+
+  if (deadline == RT_NEVER)
+    timeout = NULL;
+  else if (deadline > 0 && (now = rt_now ()) < deadline) {
+    left = deadline - now;
+    ts.tv_sec = (time_t)(left / RT_SECOND);
+    ts.tv_nsec = (long)(left % RT_SECOND);
+  }
+  n = io_getevents (context->id, min, AIO_EVENTS, context->events, timeout);
+  for (int i = 0; i < n; ++i)
+    credit (context, &context->events[i]);
+  if (n < 0 && n != -EINTR) {
+    /* The operations can only be given up, at their deadlines. */
+    if (rt_atomic_add (&aio->complained, 1) == 1)
+      log_error (aio->log, "io_getevents: %s", strerror (-n));
+    aio_nap ();
+  }
+}
+
+/* ---- the watchdog ---- */
+
+/* The order matters: whoever reads since, then the devices, then the same
+ * since again has read the devices of that call, which has not returned.
+ */
+void
+aio_watch (struct aio_thread *thread, struct io *const *ios, unsigned n)
+{
+  uint64_t known[AIO_WATCHED], device;
+  unsigned k = 0, j;
+
+  for (unsigned i = 0; i < n; ++i) {
+    device = (uintptr_t)ios[i]->device;
+    for (j = 0; j < k && known[j] != device; ++j)
+      ;
+    if (j < k || k == AIO_WATCHED)
+      continue;
+    rt_atomic_set (&thread->watched[k], device);
+    known[k++] = device;
+  }
+  if (k < AIO_WATCHED)
+    rt_atomic_set (&thread->watched[k], 0);
+  rt_atomic_set (&thread->since, rt_now ());
+}
+
+void
+aio_unwatch (struct aio_thread *thread)
+{
+  rt_atomic_set (&thread->since, 0);
+}
+
+struct probe {
+  struct helper_job job;
+  struct aio_device *device;
+  struct buffer *buffer;
+};
+
+/* In a helper.  What it read, or an error, does not matter: the disk has
+ * answered.
+ */
+static void
+probe_run (struct helper_job *job)
+{
+  struct probe *probe = (struct probe *)job;
+  struct aio_device *device = probe->device;
+  struct aio *aio = device->aio;
+  ssize_t r;
+
+  r = pread (device->fd, probe->buffer->data,
+             device->device.limits.logical_block, 0);
+  (void)r;
+  buffer_unref (probe->buffer);
+  rt_free (probe);
+
+  rt_mutex_lock (&aio->lock);
+  device->probe_since = 0;
+  device->probe_good = rt_now ();
+  /* Only now may the device be closed. */
+  rt_atomic_sub (&device->device.abandoned, 1);
+  rt_mutex_unlock (&aio->lock);
+}
+
+/* True if the device has not answered a look for longer than its timeout.
+ * If it is not being looked at, that begins now.  aio->lock.
+ */
+static bool
+probe_overdue (struct aio_device *device, uint64_t now)
+{
+  struct aio *aio = device->aio;
+  uint64_t timeout = device->device.timeout;
+  struct probe *probe;
+
+  if (device->probe_since != 0)
+    return now - device->probe_since > timeout;
+  if (device->probe_good != 0 && now - device->probe_good <= timeout)
+    return false;
+  probe = rt_calloc (1, sizeof *probe);
+  if (!probe)
+    return false;
+  probe->buffer = buffer_new (device->device.limits.logical_block);
+  probe->device = device;
+  probe->job.owner = device;
+  probe->job.run = probe_run;
+  /* A look that does not come back keeps the device from being closed and
+   * from being taken back, as an abandoned operation does.
+   */
+  rt_atomic_add (&device->device.abandoned, 1);
+  device->probe_since = now;
+  if (!probe->buffer || helpers_add (aio->helpers, &probe->job) < 0) {
+    rt_atomic_sub (&device->device.abandoned, 1);
+    device->probe_since = 0;
+    buffer_unref (probe->buffer);
+    rt_free (probe);
+  }
+  return false;
+}
+
+/* The device that keeps this thread in the kernel, or NULL.  aio->lock, which
+ * aio_close takes too: while the thread is seen to be inside a call, the
+ * devices of that call exist.
+ */
+static struct device *
+stuck_on (const struct aio_thread *thread, uint64_t now)
+{
+  struct aio_device *devices[AIO_WATCHED], *found = NULL;
+  uint64_t since = rt_atomic_get (&thread->since);
+  unsigned n;
+
+  if (since == 0 || since > now)
+    return NULL;
+  for (n = 0; n < AIO_WATCHED; ++n) {
+    devices[n] = (void *)(uintptr_t)rt_atomic_get (&thread->watched[n]);
+    if (!devices[n])
+      break;
+  }
+  if (rt_atomic_get (&thread->since) != since)
+    return NULL;
+
+  for (unsigned i = 0; i < n; ++i) {
+    if (now - since <= devices[i]->device.timeout)
+      continue;
+    /* With several devices in one call, ask each of them something else. */
+    if (n == 1 || probe_overdue (devices[i], now))
+      found = devices[i];
+  }
+  return found ? &found->device : NULL;
+}
+
+struct device *
+aio_stuck (struct aio *aio)
+{
+  struct device *device = NULL;
+  uint64_t now = rt_now ();
+
+  rt_mutex_lock (&aio->lock);
+  for (struct aio_thread *t = aio->threads; t && !device; t = t->next)
+    device = stuck_on (t, now);
+  rt_mutex_unlock (&aio->lock);
+  return device;
+}
+
+/* ---- the whole ---- */
+
+struct aio *
+aio_new (const struct log *log)
+{
+  struct aio *aio = rt_calloc (1, sizeof *aio);
+
+  if (!aio)
+    return NULL;
+  aio->helpers = helpers_new ();
+  if (!aio->helpers) {
+    rt_free (aio);
+    return NULL;
+  }
+  rt_refs_init (&aio->refs);
+  aio->log = log;
+  rt_mutex_init (&aio->lock);
+  return aio;
+}
+
+int
+aio_start (struct aio *aio)
+{
+  struct aio_context *context;
+  int err;
+
+  assert (!aio->started);
+  /* One to begin with: if there is none at all, say so now. */
+  err = context_new (&context);
+  if (err < 0) {
+    log_error (aio->log,
+               "libaio gives no io_context: %s; if fs.aio-nr has come up to "
+               "fs.aio-max-nr, raise that (sysctl)",
+               strerror (-err));
+    return err;
+  }
+  context->next = aio->idle;
+  aio->idle = context;
+  aio->started = true;
+  return 0;
+}
+
+void
+aio_free (struct aio *aio)
+{
+  struct aio_thread *mine;
+  struct aio_context *context;
+
+  if (!aio)
+    return;
+  mine = aio_thread_find (aio);
+  if (mine) {
+    rt_local_forget (aio);
+    thread_release (mine);
+  }
+  aio_poll (aio);
+  if (!helpers_free (aio->helpers)) {
+    log_error (aio->log, "a helper thread is stuck in a system call; it "
+                         "stays behind");
+    return;
+  }
+  rt_mutex_lock (&aio->lock);
+  aio->closed = true;
+  /* No device is left, so no thread is using its context. */
+  for (struct aio_thread *t = aio->threads; t; t = t->next)
+    if (t->context) {
+      context_release (aio, t->context);
+      t->context = NULL;
+    }
+  while ((context = aio->idle) != NULL) {
+    aio->idle = context->next;
+    context_free (context);
+  }
+  if (aio->orphans)
+    log_error (aio->log, "operations that were given up have not come back; "
+                         "their memory stays until this process ends");
+  rt_mutex_unlock (&aio->lock);
+  aio_put (aio);
+}

@@ -1,0 +1,161 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* What the files aio*.c share: local devices, their operations, and the
+ * io_contexts of the threads.  Nobody else includes this.
+ */
+
+#ifndef MDBITMAP_AIO_CONTEXT_H
+#define MDBITMAP_AIO_CONTEXT_H
+
+#include <assert.h>
+#include <libaio.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/log.h"
+#include "base/rt.h"
+#include "device/aio.h"
+#include "device/device.h"
+#include "device/helpers.h"
+
+/* Operations that a thread has in the kernel at once.  Small, since the
+ * system allows 65536 (fs.aio-max-nr) for everyone.
+ */
+#define AIO_EVENTS 64
+
+/* Devices that the watchdog can tell apart in one io_submit. */
+#define AIO_WATCHED 8
+
+/* A local device. */
+struct aio_device {
+  struct device device; /* first: the two are cast into one another */
+  struct aio *aio;
+  int fd;
+  bool is_file;
+  bool direct; /* O_DIRECT is set */
+
+  /* Not zero: the disk or the filesystem has refused this, do not ask again.
+   * Set by any thread, never cleared.
+   */
+  struct rt_atomic no_punch;
+  struct rt_atomic no_zero_range;
+  struct rt_atomic no_allocate;
+  struct rt_atomic no_zeroout;
+
+  /* The watchdog's look at this device; aio->lock. */
+  uint64_t probe_since; /* rt_now when it began; 0: none is under way */
+  uint64_t probe_good;  /* rt_now when the last one ended; 0: none did */
+};
+
+static inline struct aio_device *
+to_aio_device (struct device *device)
+{
+  return (struct aio_device *)device;
+}
+
+/* What an operation keeps in io->driver. */
+struct aio_io {
+  union {
+    struct iocb iocb;      /* the kernel's until its event was seen */
+    struct helper_job job; /* IO_ZERO: the helper's */
+  };
+  struct io *next; /* in context->first */
+  bool given_up;   /* counted in context->abandoned */
+};
+
+static_assert (sizeof (struct aio_io) <= IO_DRIVER_BYTES,
+               "an operation of aio fits into io->driver");
+
+static inline struct aio_io *
+to_aio_io (struct io *io)
+{
+  return (struct aio_io *)(void *)io->driver;
+}
+
+/* An io_context.  It belongs to one thread, or is idle, or an orphan. */
+struct aio_context {
+  struct aio_context *next; /* among idle ones or orphans; aio->lock */
+  io_context_t id;
+  unsigned outstanding;    /* operations that the kernel holds */
+  unsigned abandoned;      /* of them, given up: nobody waits for them */
+  struct io *first, *last; /* to be given to the kernel, in this order */
+  struct iocb *iocbs[AIO_EVENTS];
+  struct io_event events[AIO_EVENTS];
+};
+
+/* What a thread keeps (rt_local); made when it first submits.  Only the
+ * thread itself touches it, except what is said to be atomic.
+ */
+struct aio_thread {
+  struct aio_thread *next; /* aio->lock */
+  struct aio *aio;         /* a reference */
+  struct aio_context *context;
+  /* For the watchdog: rt_now when the thread went into the kernel, or 0;
+   * and the devices involved, ended by 0.  Atomic.
+   */
+  struct rt_atomic since;
+  struct rt_atomic watched[AIO_WATCHED];
+};
+
+struct aio {
+  struct rt_refs refs; /* the user, and each aio_thread */
+  const struct log *log;
+  bool started; /* set once before there are other threads */
+  struct helpers *helpers;
+  struct rt_atomic complained; /* trouble with contexts was told, once */
+  struct rt_mutex lock;        /* everything below */
+  struct aio_thread *threads;
+  struct aio_context *idle;
+  struct aio_context *orphans;
+  bool closed;
+};
+
+/* ---- aio_context.c ---- */
+
+/* The calling thread's record, with a context; NULL if there can be none
+ * (not started, or the system gives no more contexts).
+ */
+extern struct aio_thread *aio_thread_get (struct aio *aio);
+/* The same, but makes nothing. */
+extern struct aio_thread *aio_thread_find (struct aio *aio);
+
+/* Append to what the thread gives to the kernel next. */
+extern void aio_queue (struct aio_context *context, struct io *io);
+
+/* Give everything that is queued to the kernel. */
+extern void aio_push (struct aio_thread *thread);
+
+/* Wait until at least min operations of the thread have ended or the deadline
+ * has passed, and credit what has ended.  What is left of short transfers is
+ * queued.
+ */
+extern void aio_reap_events (struct aio *aio, struct aio_context *context,
+                             unsigned min, uint64_t deadline);
+
+/* If nobody waits any more for what the thread's context has in the kernel,
+ * let aio_poll have the context.
+ */
+extern void aio_orphan (struct aio_thread *thread);
+
+/* The watchdog's marks around calls that may get stuck. */
+extern void aio_watch (struct aio_thread *thread, struct io *const *ios,
+                       unsigned n);
+extern void aio_unwatch (struct aio_thread *thread);
+
+/* A nap of a millisecond, for a kernel that is out of resources. */
+extern void aio_nap (void);
+
+/* ---- aio.c ---- */
+
+extern const struct device_ops aio_ops;
+
+/* An operation's event: queue what is left of it, or end it. */
+extern void aio_event (struct aio_context *context, struct io *io, long res);
+
+/* ---- aio_open.c ---- */
+
+extern void aio_close (struct device *device);
+
+#endif /* MDBITMAP_AIO_CONTEXT_H */
