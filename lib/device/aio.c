@@ -262,8 +262,7 @@ zero_run (struct helper_job *job)
 static void
 run_now (struct io *io)
 {
-  struct aio_thread *thread
-      = aio_thread_find (to_aio_device (io->device)->aio);
+  struct aio_thread *thread = aio_thread_find (to_aio_device (io->device)->aio);
   int result = 0;
 
   io->mine = true;

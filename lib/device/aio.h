@@ -42,11 +42,11 @@ extern struct device *aio_stuck (struct aio *aio);
 extern void aio_free (struct aio *aio);
 
 enum aio_open_flags {
-  AIO_READ_ONLY = 1,  /* writes nothing, whatever happens later */
-  AIO_NO_LOCK = 2,    /* to look only */
-  AIO_CREATE = 4,     /* a missing file is created, empty, mode 0600 */
-  AIO_TRY_WRITE = 8,  /* if it cannot be opened for writing, read_only is set
-                       * instead of failing */
+  AIO_READ_ONLY = 1, /* writes nothing, whatever happens later */
+  AIO_NO_LOCK = 2,   /* to look only */
+  AIO_CREATE = 4,    /* a missing file is created, empty, mode 0600 */
+  AIO_TRY_WRITE = 8, /* if it cannot be opened for writing, read_only is set
+                      * instead of failing */
 };
 
 /* Open a regular file or a block device, O_DIRECT where that works (else a

@@ -72,6 +72,8 @@ context_release (struct aio *aio, struct aio_context *context)
 {
   struct aio_context **list;
 
+  assert (context->abandoned <= context->outstanding);
+  assert (context->first == NULL);
   if (context->outstanding == 0 && aio->closed) {
     context_free (context);
     return;

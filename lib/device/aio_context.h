@@ -140,8 +140,8 @@ extern void aio_reap_events (struct aio *aio, struct aio_context *context,
 extern void aio_orphan (struct aio_thread *thread);
 
 /* The watchdog's marks around calls that may get stuck. */
-extern void aio_watch (struct aio_thread *thread, struct io *const *ios,
-                       unsigned n);
+extern void
+aio_watch (struct aio_thread *thread, struct io *const *ios, unsigned n);
 extern void aio_unwatch (struct aio_thread *thread);
 
 /* A nap of a millisecond, for a kernel that is out of resources. */

@@ -68,8 +68,8 @@ read_queue_limit (dev_t dev, const char *name, unsigned long long *value)
   bool ok = false;
 
   for (unsigned i = 0; i < 2 && !ok; ++i) {
-    snprintf (path, sizeof path, "/sys/dev/block/%u:%u/%squeue/%s",
-              major (dev), minor (dev), levels[i], name);
+    snprintf (path, sizeof path, "/sys/dev/block/%u:%u/%squeue/%s", major (dev),
+              minor (dev), levels[i], name);
     fp = fopen (path, "re");
     if (!fp)
       continue;
@@ -137,7 +137,9 @@ create_file (struct aio *aio, const char *path)
   }
   memcpy (parent, path, n);
   parent[n] = '\0';
-  dir = open (n > 0 ? parent : slash ? "/" : ".",
+  dir = open (n > 0   ? parent
+              : slash ? "/"
+                      : ".",
               O_RDONLY | O_DIRECTORY | O_CLOEXEC);
   if (dir == -1 || fsync (dir) == -1)
     err = -errno;
@@ -202,8 +204,9 @@ open_existing (struct aio *aio, const char *path, unsigned flags,
     *read_only = true;
     fd = open_once (path, is_file, false, exclusive);
     if (fd >= 0)
-      log_notice (aio->log, "leg %s: cannot be opened for writing: %s; "
-                            "opened read-only",
+      log_notice (aio->log,
+                  "leg %s: cannot be opened for writing: %s; "
+                  "opened read-only",
                   path, strerror (-err));
   }
   if (fd == -EBUSY)
@@ -352,8 +355,8 @@ probe_direct (struct aio_device *device, const struct stat *st)
   }
   set_direct (device->fd, false);
   if (err != -EINVAL && err != -EOPNOTSUPP)
-    return refuse (device->aio, device->device.name, err,
-                   "cannot be read: %s", strerror (-err));
+    return refuse (device->aio, device->device.name, err, "cannot be read: %s",
+                   strerror (-err));
   log_notice (device->aio->log,
               "leg %s: no O_DIRECT: %s; its data goes through the page cache, "
               "flush and FUA reach the disk all the same",
@@ -580,8 +583,8 @@ aio_allocate (struct device *device, uint64_t size)
     return refuse (aio_device->aio, device->name, err,
                    "cannot be given %llu bytes of space: %s",
                    (unsigned long long)size, strerror (-err));
-  device->limits.size = round_down (max_u64 (size, old_size),
-                                    device->limits.logical_block);
+  device->limits.size =
+      round_down (max_u64 (size, old_size), device->limits.logical_block);
   return 0;
 }
 

@@ -53,12 +53,12 @@
 
 struct io_batch {
   struct rt_refs refs;
-  unsigned max;      /* room in ios */
-  unsigned n;        /* operations added */
-  unsigned others;   /* handed over to devices and not mine */
-  bool submitted;    /* the owner alone, as the next one */
+  unsigned max;    /* room in ios */
+  unsigned n;      /* operations added */
+  unsigned others; /* handed over to devices and not mine */
+  bool submitted;  /* the owner alone, as the next one */
   bool waited;
-  bool waiting;      /* lock: somebody sleeps on cond */
+  bool waiting; /* lock: somebody sleeps on cond */
   struct rt_mutex lock;
   struct rt_cond cond;
   struct io **group; /* max pointers, for submit */
@@ -204,9 +204,9 @@ static void
 trace_abandoned (const struct io *io)
 {
   log_debug (io->device->log, LOG_IO,
-             "io: abandoned leg %d %s offset %llu length %llu",
-             io->device->leg, type_to_string (io->type),
-             (unsigned long long)io->offset, (unsigned long long)io->length);
+             "io: abandoned leg %d %s offset %llu length %llu", io->device->leg,
+             type_to_string (io->type), (unsigned long long)io->offset,
+             (unsigned long long)io->length);
 }
 
 /* ---- the state of an operation ---- */

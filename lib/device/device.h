@@ -103,7 +103,7 @@ struct io {
   enum { IO_NEW, IO_STARTED, IO_DONE, IO_ABANDONED } state;
   bool mine;     /* reaped by the thread that owns the batch */
   uint64_t done; /* bytes transferred so far */
-  _Alignas (16) uint8_t driver[IO_DRIVER_BYTES];
+  _Alignas(16) uint8_t driver[IO_DRIVER_BYTES];
 };
 
 /* ---- for users of devices ---- */
@@ -118,10 +118,10 @@ extern struct io_batch *io_batch_new (unsigned max);
  * The order of operations in a batch means nothing.  The result is valid as
  * long as the batch.
  */
-extern struct io *io_batch_add (struct io_batch *batch, struct device *device,
-                                enum io_type type, unsigned flags,
-                                uint64_t offset, uint64_t length,
-                                struct buffer *buffer, uint64_t skip);
+extern struct io *
+io_batch_add (struct io_batch *batch, struct device *device, enum io_type type,
+              unsigned flags, uint64_t offset, uint64_t length,
+              struct buffer *buffer, uint64_t skip);
 
 /* Start all operations.  Operations that a read-only device would have to
  * write end with -EROFS; those that are empty, outside the device or not
@@ -140,9 +140,8 @@ extern int io_batch_run (struct io_batch *batch);
 extern void io_batch_unref (struct io_batch *batch);
 
 /* One operation by itself, waited for: 0 or -errno. */
-extern int device_run (struct device *device, enum io_type type,
-                       unsigned flags, uint64_t offset, uint64_t length,
-                       struct buffer *buffer);
+extern int device_run (struct device *device, enum io_type type, unsigned flags,
+                       uint64_t offset, uint64_t length, struct buffer *buffer);
 
 static inline uint64_t
 device_abandoned (const struct device *device)
