@@ -47,7 +47,14 @@ done
 
 begin gcc -fanalyzer
 for file in "${sources[@]}"; do
-  gcc -fanalyzer -Werror -O1 -c "${flags[@]}" "$file" -o /dev/null || bad=1
+  except=()
+  case $file in
+    # It does not know that a thread's key keeps what pthread_setspecific
+    # was given, and that the key's destructor frees it.
+    lib/base/rt.c) except=(-Wno-analyzer-malloc-leak) ;;
+  esac
+  gcc -fanalyzer -Werror -O1 -c "${flags[@]}" "${except[@]}" "$file" \
+    -o /dev/null || bad=1
 done
 
 [ "$bad" -eq 0 ] && echo "check-static: clean"

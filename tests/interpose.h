@@ -10,8 +10,8 @@
  * by defining a function of that name: headers may have renamed those that
  * take offsets (fallocate means fallocate64), and a server may call either.
  */
-#define INTERPOSE(name, function)                                             \
-  __asm__ (".globl " #name "\n\t.set " #name ", " #function)
+#define INTERPOSE(name, function) \
+  __asm__(".globl " #name "\n\t.set " #name ", " #function)
 #define INTERPOSED static __attribute__ ((used))
 
 #endif /* MDBITMAP_INTERPOSE_H */

@@ -437,19 +437,53 @@ wait_for_resync (void)
 
 /* ---- checks ---- */
 
+/* Reads in flight, so that all legs are asked. */
+#define READS      8
+#define READ_BYTES (128u * 1024)
+
+static int
+piece_read (void *opaque, int *error)
+{
+  unsigned *left = opaque;
+
+  if (*error)
+    die ("read: %s", strerror (*error));
+  --*left;
+  return 1;
+}
+
+/* Read n bytes at `at`, in pieces, all at once. */
+static void
+read_window (struct nbd_handle *nbd, uint8_t *bytes, uint64_t at, uint64_t n)
+{
+  unsigned left = 0;
+
+  for (uint64_t done = 0; done < n; done += READ_BYTES) {
+    nbd_completion_callback callback = { .callback = piece_read,
+                                         .user_data = &left };
+    uint64_t piece = n - done < READ_BYTES ? n - done : READ_BYTES;
+
+    left++;
+    if (nbd_aio_pread (nbd, bytes + done, piece, at + done, callback, 0) == -1)
+      die ("read at %" PRIu64 ": %s", at + done, nbd_get_error ());
+  }
+  while (left > 0)
+    if (nbd_poll (nbd, -1) == -1)
+      die ("read at %" PRIu64 ": %s", at, nbd_get_error ());
+}
+
 /* Read everything into the image.  again: nothing may have changed. */
 static void
 read_all (struct nbd_handle *nbd, bool again)
 {
-  const uint32_t step = 1 << 20;
+  const uint64_t step = READS * READ_BYTES;
   uint8_t *bytes = need (malloc (step));
 
   for (uint64_t at = 0; at < size; at += step) {
-    uint32_t n = size - at < step ? (uint32_t)(size - at) : step;
+    uint64_t n = size - at < step ? size - at : step;
 
-    if (nbd_pread (nbd, bytes, n, at, 0) == -1)
-      die ("read at %" PRIu64 ": %s", at, nbd_get_error ());
-    for (uint32_t i = 0; again && i < n; ++i)
+    read_window (nbd, bytes, at, n);
+    for (uint64_t i = 0; again && i < n; ++i)
       if (image[at + i] != bytes[i])
         die ("byte %" PRIu64 " changed between two reads", at + i);
     memcpy (image + at, bytes, n);
@@ -574,6 +608,7 @@ start_and_check (bool first)
     new_history ();
   read_all (threads[0].nbd, false);
   settle_all ();
+  read_all (threads[0].nbd, true); /* most likely before the resync has ended */
 }
 
 static void

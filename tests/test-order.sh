@@ -51,6 +51,7 @@ with open ("chunks", "w") as f:
 # The last data: then nothing but clearing happens.
 h.pwrite (b"last" * 128, 1 << 20)
 '
+# shellcheck disable=SC2317
 cleared ()
 {
   [ "$(leg get a marked)" -eq 0 ] && [ "$(leg get a clean)" -eq 1 ]

@@ -9,7 +9,8 @@
  *   1. the merge of all bitmap copies becomes durable on all legs, before
  *      any other write;
  *   2. legs that are one generation behind are brought to the freshest;
- *   3. slots without a leg are recorded as faulty.
+ *   3. slots without a leg are recorded as faulty, those that are already on
+ *      record once more.
  *
  * Locks: activate_lock is taken before the array's lock, by array_activate
  * only, and held across its I/O.  The array's lock guards the rest
@@ -65,6 +66,7 @@ init (struct array *array, const struct array_options *options,
   rt_mutex_init (&array->activate_lock);
   rt_cond_init (&array->activity_cond);
   rt_cond_init (&array->background_cond);
+  rt_cond_init (&array->watch_cond);
   rounds_init (&array->updates);
   rounds_init (&array->flushes);
   ranges_init (&array->ranges);
@@ -103,12 +105,26 @@ array_open (const struct array_options *options, const struct log *log,
   return 0;
 }
 
+static void
+stop_watch (struct array *array)
+{
+  if (!array->have_watch_thread)
+    return;
+  rt_mutex_lock (&array->lock);
+  array->watch_stopping = true;
+  rt_cond_signal (&array->watch_cond);
+  rt_mutex_unlock (&array->lock);
+  rt_thread_join (&array->watch_thread);
+  array->have_watch_thread = false;
+}
+
 void
 array_close (struct array *array)
 {
   if (!array)
     return;
   assert (!array->have_clear_thread && !array->have_sync_thread);
+  stop_watch (array);
   bitmap_free (array->bitmap);
   for (unsigned i = 0; i < array->nlegs; ++i) {
     rt_free (array->legs[i].superblock);
@@ -122,6 +138,7 @@ array_close (struct array *array)
   rounds_destroy (&array->flushes);
   rt_cond_destroy (&array->activity_cond);
   rt_cond_destroy (&array->background_cond);
+  rt_cond_destroy (&array->watch_cond);
   rt_mutex_destroy (&array->activate_lock);
   rt_mutex_destroy (&array->lock);
   rt_free (array);
@@ -132,51 +149,58 @@ array_close (struct array *array)
 int
 array_start (struct array *array)
 {
-  return aio_start (array->aio);
+  int err = aio_start (array->aio);
+
+  if (err == 0)
+    err = rt_thread_create (&array->watch_thread, "mdbitmap-watch",
+                            array_watch_main, array);
+  array->have_watch_thread = err == 0;
+  return err;
 }
 
-/* Slots whose leg is missing, though a superblock counts on it. */
-static unsigned
-unrecorded_slots (const struct array *array)
+/* A leg's superblock differs from what the freshest says, or has a resync
+ * checkpoint, below which the kernel would ignore all bits.
+ */
+static bool
+superblocks_need_update (struct array *array)
 {
-  unsigned n = 0;
+  struct leg *legs[ARRAY_MAX_LEGS];
+  unsigned n = array_working_legs (array, legs);
 
-  for (uint32_t dev = 0; dev < array->table->max_dev; ++dev) {
-    bool working = false;
-
-    for (unsigned i = 0; i < array->nlegs; ++i)
-      if (array->legs[i].state == LEG_IN_SYNC
-          && array->legs[i].superblock->dev_number == dev)
-        working = true;
-    if (!working && array->table->dev_roles[dev] <= ROLE_LAST)
-      n++;
-  }
-  return n;
+  for (unsigned i = 0; i < n; ++i)
+    if (legs[i]->events < array->events
+        || legs[i]->superblock->resync_offset
+               != (array->clean ? RESYNC_CLEAN : 0))
+      return true;
+  return false;
 }
 
 /* The first writes, with the lock held. */
 static int
 first_writes (struct array *array)
 {
+  bool update = superblocks_need_update (array);
   int err = 0;
 
   array->may_write = true;
   if (array->bitmap_rewrite)
-    err = bitmap_write_all (array->bitmap);
+    err = bitmap_write_all (array->bitmap, array->bitmap_stale);
   if (err != 0)
     return err;
   array->bitmap_rewrite = false;
-  err = array_bring_laggards (array);
-  if (err != 0)
-    return err;
-  if (unrecorded_slots (array) > 0) {
-    array->failures++;
-    /* An absent leg may carry one generation more than the freshest of
-     * those that are here.
+  if (!array_whole (array)) {
+    /* On record or not: the record may have been interrupted before it led
+     * by enough.  The lost leg may carry one generation more than the
+     * freshest of those that are here.
      */
+    array->failures++;
     array->margin = 3;
   }
-  return array_settle (array);
+  update = update && array->recorded == array->failures;
+  err = array_settle (array);
+  if (err == 0 && update)
+    err = array_update (array);
+  return err;
 }
 
 static bool
@@ -243,7 +267,7 @@ activate (struct array *array)
     err = start_threads (array);
   if (err != 0) {
     stop_threads (array);
-    array->stopping = false;
+    array->stopping = false; /* there is no thread to see it */
     log_error (array->log, "array %s: cannot be made writable: %s",
                array->uuid, strerror (-err));
     return err;
@@ -280,24 +304,40 @@ wait_for_writes (struct array *array)
   return array->writes == 0;
 }
 
+/* Leave the legs clean if they can be; said if not. */
+static void
+leave_clean (struct array *array)
+{
+  const char *why = "a leg fails";
+
+  if (!wait_for_writes (array))
+    why = "writes are in flight";
+  else if (array_clear_pass (array, true) == 0) {
+    if (bitmap_needed (array->bitmap) > 0)
+      why = "chunks need resync";
+    else if (array_make_clean (array) == 0)
+      return;
+  }
+  log_notice (array->log,
+              "array %s: stopped, but not marked clean, since %s; nothing is "
+              "lost, the next start resyncs what is marked",
+              array->uuid, why);
+}
+
 void
 array_stop (struct array *array)
 {
   rt_mutex_lock (&array->activate_lock);
   if (array->activated) {
+    rt_mutex_lock (&array->lock);
+    array->activated = false; /* no new requests */
+    rt_mutex_unlock (&array->lock);
     stop_threads (array);
     rt_mutex_lock (&array->lock);
-    if (!wait_for_writes (array))
-      log_error (array->log,
-                 "array %s: stopped with writes in flight, as after a crash",
-                 array->uuid);
-    else if (array_clear_pass (array, true) == 0
-             && bitmap_needed (array->bitmap) == 0
-             && array_make_clean (array) == 0)
-      log_debug (array->log, LOG_SUPERBLOCK, "array: stopped clean");
-    array->activated = false;
+    leave_clean (array);
     rt_mutex_unlock (&array->lock);
   }
+  stop_watch (array);
   rt_mutex_unlock (&array->activate_lock);
 }
 

@@ -327,7 +327,15 @@ accept_legs (struct array *array, const struct leg *freshest)
       return err;
     leg->slot = superblock_1_role (freshest->superblock,
                                    leg->superblock->dev_number);
+    leg->events = leg->superblock->events;
     leg_set_state (array, leg, LEG_IN_SYNC, "assembled");
+    if (leg->events == array->events
+        && leg->superblock->resync_offset != RESYNC_CLEAN) {
+      /* One of the freshest says so: that is enough. */
+      array->clean = false;
+      array->activity = ARRAY_ACTIVE;
+      array->table->resync_offset = 0;
+    }
   }
   return 0;
 }
@@ -372,10 +380,10 @@ check_slots (struct array *array)
       continue;
     }
     log_error (array->log,
-               "array %s: slot %u has no leg%s; give its leg, or start "
-               "without it with degraded=allow",
+               "array %s: slot %u has no leg that can be used%s; give its "
+               "leg, or start without it with degraded=allow",
                array->uuid, slot,
-               expected ? ", and no superblock says that it was lost" : "");
+               expected ? ", and its loss is not on record" : "");
     err = -EINVAL;
   }
   return err;

@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Copyright 2026 The mdbitmap authors. */
 
-/* The clear thread: lazy clearing, marking the array clean, and looking
- * after I/O that was given up.
+/* The clear thread: lazy clearing, and marking the array clean.
  *
  * Bits are cleared only while every slot has an in-sync leg, and the
  * header's events_cleared, which says since when that has been so, is
@@ -17,12 +16,7 @@
 
 #include <config.h>
 
-#include <errno.h>
-
 #include "array/internal.h"
-
-/* How often I/O that was given up is looked at. */
-#define TICK RT_SECOND
 
 /* ---- clearing ---- */
 
@@ -40,13 +34,16 @@ static int
 advance_events_cleared (struct array *array)
 {
   const struct bitmap_superblock *header = bitmap_header (array->bitmap);
+  uint64_t events = array->events;
   int err;
 
-  if (header->events_cleared >= array->events)
+  if (array->events_cleared >= events)
     return 0;
-  err = bitmap_write_header (array->bitmap, header->events, array->events);
+  err = bitmap_write_header (array->bitmap, header->events, events);
   if (err == 0)
     err = array_settle (array);
+  if (err == 0)
+    array->events_cleared = max_u64 (array->events_cleared, events);
   return err;
 }
 
@@ -61,8 +58,9 @@ array_clear_pass (struct array *array, bool now)
     return 0;
   array->clear_flushes++;
   err = array_flush_legs (array);
-  if (err == 0)
-    err = advance_events_cleared (array);
+  if (err != 0 || !still_whole (array, failures))
+    return err;
+  err = advance_events_cleared (array);
   if (err != 0)
     return err;
   while (more && still_whole (array, failures)) {
@@ -78,31 +76,10 @@ array_clear_pass (struct array *array, bool now)
 /* ---- the thread ---- */
 
 static void
-look_after_abandoned (struct array *array)
-{
-  struct device *stuck;
-
-  rt_mutex_unlock (&array->lock);
-  aio_poll (array->aio);
-  stuck = aio_stuck (array->aio);
-  rt_mutex_lock (&array->lock);
-  if (stuck) {
-    struct leg *leg = &array->legs[stuck->leg];
-
-    if (leg->state == LEG_IN_SYNC
-        && leg_fail (array, leg, "stuck in io_submit", -ETIMEDOUT))
-      (void)array_settle (array);
-  }
-  for (unsigned i = 0; i < array->nlegs; ++i)
-    if (array->legs[i].device
-        && device_abandoned (array->legs[i].device) == 0)
-      ranges_bury (&array->ranges, &array->legs[i]);
-}
-
-static void
 daemon_pass (struct array *array)
 {
-  if (array_clear_pass (array, false) != 0)
+  if (bitmap_flush_dirty (array->bitmap) != 0
+      || array_clear_pass (array, false) != 0)
     return;
   if (array->writes == 0 && bitmap_marked (array->bitmap) == 0)
     (void)array_make_clean (array);
@@ -117,11 +94,11 @@ array_clear_main (void *opaque)
 
   rt_mutex_lock (&array->lock);
   while (!array->stopping) {
-    (void)rt_cond_wait_until (&array->background_cond, &array->lock,
-                              min_u64 (next, rt_now () + TICK));
+    (void)rt_cond_wait_until (&array->background_cond, &array->lock, next);
     if (array->stopping)
       break;
-    look_after_abandoned (array);
+    /* A leg that the watchdog failed, with no request to record it. */
+    (void)array_settle (array);
     if (rt_now () < next)
       continue;
     daemon_pass (array);

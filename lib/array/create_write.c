@@ -140,6 +140,23 @@ wipe_superblocks (const struct creation *creation)
 
 /* ---- 3: bitmap ---- */
 
+/* The legs agree on the bitmap; only data may begin at different places. */
+static const struct layout *
+any_layout (const struct creation *creation)
+{
+  const struct layout *layout = NULL;
+
+  for (unsigned i = 0; i < creation->nlegs; ++i)
+    if (creation->legs[i].path) {
+      assert (!layout
+              || layout->bitmap_sectors
+                     == creation->legs[i].layout.bitmap_sectors);
+      layout = &creation->legs[i].layout;
+    }
+  assert (layout);
+  return layout;
+}
+
 static void
 bitmap_header (const struct creation *creation, const uint8_t set_uuid[16],
                uint8_t *block)
@@ -147,12 +164,10 @@ bitmap_header (const struct creation *creation, const uint8_t set_uuid[16],
   struct bitmap_superblock header = {
     .version = BITMAP_VERSION,
     .sync_size = creation->size,
+    .chunksize = any_layout (creation)->chunksize,
     .daemon_sleep = DAEMON_SLEEP,
   };
 
-  for (unsigned i = 0; i < creation->nlegs; ++i)
-    if (creation->legs[i].path)
-      header.chunksize = creation->legs[i].layout.chunksize;
   memcpy (header.uuid, set_uuid, sizeof header.uuid);
   bitmap_superblock_encode (&header, block);
 }
@@ -200,7 +215,7 @@ write_piece (const struct creation *creation, struct buffer *piece,
 static int
 write_bitmap (const struct creation *creation, const uint8_t set_uuid[16])
 {
-  const struct layout *layout = NULL;
+  const struct layout *layout = any_layout (creation);
   struct buffer *piece = buffer_new (BITMAP_PIECE);
   uint8_t header[BITMAP_SUPERBLOCK_BYTES];
   uint64_t chunks, bytes, length;
@@ -208,14 +223,6 @@ write_bitmap (const struct creation *creation, const uint8_t set_uuid[16])
 
   if (!piece)
     return -ENOMEM;
-  for (unsigned i = 0; i < creation->nlegs; ++i)
-    if (creation->legs[i].path) {
-      /* The legs agree on the bitmap; data may begin at different places. */
-      assert (!layout
-              || layout->bitmap_sectors
-                     == creation->legs[i].layout.bitmap_sectors);
-      layout = &creation->legs[i].layout;
-    }
   chunks = bitmap_chunks (creation->size, layout->chunksize);
   bytes = layout->bitmap_sectors * SECTOR_SIZE;
   bitmap_header (creation, set_uuid, header);

@@ -10,8 +10,9 @@
  * for the next.
  *
  * Invariants:
- *   1. events is durable on every in-sync leg whenever nobody leads; an
- *      update therefore moves each leg by what the kernel tolerates, one.
+ *   1. events is durable on every in-sync leg when a generation is begun
+ *      (after assembly the leader brings legs that are behind up to it
+ *      first); so an update moves each leg by what the kernel tolerates, one.
  *   2. events_tried is the highest number that any leg, failed ones
  *      included, may carry.
  *   3. When the loss of a leg is on record, the survivors are ahead of
@@ -60,6 +61,24 @@ render (struct array *array, struct leg *leg, uint64_t events, bool clean)
   return buffer;
 }
 
+/* After the batch: fail the legs that failed. */
+static int
+judge (struct array *array, struct io_batch *batch, struct leg **legs,
+       unsigned n, uint64_t events)
+{
+  int results[ARRAY_MAX_LEGS];
+
+  for (unsigned i = 0; i < n; ++i) {
+    results[i] = io_batch_get (batch, i)->result;
+    legs[i]->written++;
+    if (results[i] == 0)
+      legs[i]->events = events;
+  }
+  return legs_fail (array, legs, results, n, "writing the superblock")
+             ? 0
+             : -EIO;
+}
+
 /* Write superblocks to these legs at once.  The lock is released for the
  * I/O.  A leg that fails is failed.  -EIO if the last leg could not take it,
  * or -ENOMEM if nothing was written.
@@ -81,8 +100,6 @@ write_superblocks (struct array *array, struct leg **legs, unsigned n,
 
     if (!buffer)
       err = -ENOMEM;
-    else if (device_abandoned (legs[i]->device) > 0)
-      err = -EIO; /* an older one might still land on this one */
     else
       io_batch_add (batch, legs[i]->device, IO_WRITE, IO_FUA,
                     legs[i]->superblock->super_offset * SECTOR_SIZE, length,
@@ -98,14 +115,7 @@ write_superblocks (struct array *array, struct leg **legs, unsigned n,
     io_batch_wait (batch);
     rt_order_leave (RT_ORDER_BATCH);
     rt_mutex_lock (&array->lock);
-    for (unsigned i = 0; i < n; ++i) {
-      int result = io_batch_get (batch, i)->result;
-
-      legs[i]->written++;
-      if (result != 0
-          && !leg_fail (array, legs[i], "writing the superblock", result))
-        err = -EIO;
-    }
+    err = judge (array, batch, legs, n, events);
   }
   io_batch_unref (batch);
   return err;
@@ -168,6 +178,22 @@ write_generation (struct array *array, struct leg **legs, unsigned n,
   return err;
 }
 
+/* Legs that assembly found one generation behind get the current one first. */
+static int
+bring_laggards (struct array *array, struct leg **legs, unsigned n)
+{
+  struct leg *behind[ARRAY_MAX_LEGS];
+  unsigned nbehind = 0;
+
+  for (unsigned i = 0; i < n; ++i)
+    if (legs[i]->events < array->events)
+      behind[nbehind++] = legs[i];
+  if (nbehind == 0)
+    return 0;
+  return write_superblocks (array, behind, nbehind, array->events,
+                            array->table->resync_offset == RESYNC_CLEAN);
+}
+
 /* Bring the array to a generation that has the desired contents, and records
  * all failures counted so far.  -EAGAIN: more legs failed meanwhile.
  */
@@ -181,6 +207,16 @@ attempt (struct array *array)
   bool clean = array->clean;
   int err;
 
+  for (unsigned i = 0; i < n; ++i)
+    if (leg_check_lost_writes (array, legs[i]) != 0)
+      return -EIO;
+  if (array->failures != failures)
+    return -EAGAIN;
+  err = bring_laggards (array, legs, n);
+  if (array->failures != failures)
+    return -EAGAIN;
+  if (err != 0)
+    return err;
   record_roles (array);
   if (array->recorded < failures)
     target = array->events_tried + array->margin;
@@ -198,6 +234,7 @@ attempt (struct array *array)
   array->recorded = failures;
   array->margin = 2;
   array->table->events = array->events;
+  array->table->resync_offset = clean ? RESYNC_CLEAN : 0;
   return 0;
 }
 
@@ -211,11 +248,12 @@ lead (struct array *array)
   do
     err = attempt (array);
   while (err == -EAGAIN);
-  if (err != 0)
+  if (err != 0 && is_power_of_2 (++array->update_errors))
     log_error (array->log,
-               "array %s: the metadata could not be written: %s; requests "
-               "that depend on it fail",
-               array->uuid, strerror (-err));
+               "array %s: the metadata could not be written: %s (failure "
+               "%ju); requests that depend on it fail",
+               array->uuid, strerror (-err),
+               (uintmax_t)array->update_errors);
   rt_order_leave (RT_ORDER_METADATA);
   rounds_end (&array->updates, err == 0);
 }
@@ -249,21 +287,6 @@ array_settle (struct array *array)
       return -EIO;
   }
   return 0;
-}
-
-int
-array_bring_laggards (struct array *array)
-{
-  struct leg *legs[ARRAY_MAX_LEGS], *behind[ARRAY_MAX_LEGS];
-  unsigned n = array_working_legs (array, legs), nbehind = 0;
-
-  for (unsigned i = 0; i < n; ++i)
-    if (legs[i]->superblock->events < array->events)
-      behind[nbehind++] = legs[i];
-  if (nbehind == 0)
-    return 0;
-  return write_superblocks (array, behind, nbehind, array->events,
-                            array->clean);
 }
 
 /* ---- clean and active ---- */

@@ -36,7 +36,7 @@ collect (struct array *array, struct io_batch *batch, struct leg_flush *list)
     if (legs[i]->flush_failed)
       err = -EIO;
     if (legs[i]->written == legs[i]->flushed
-        && device_abandoned (legs[i]->device) == 0)
+        && device_lost_writes (legs[i]->device) == 0)
       continue;
     list[count].leg = legs[i];
     list[count++].written = legs[i]->written;
@@ -48,21 +48,19 @@ collect (struct array *array, struct io_batch *batch, struct leg_flush *list)
 static int
 judge (struct array *array, struct io_batch *batch, struct leg_flush *list)
 {
-  int err = 0;
+  struct leg *legs[ARRAY_MAX_LEGS];
+  int results[ARRAY_MAX_LEGS];
+  unsigned n = io_batch_count (batch);
 
-  for (unsigned i = 0; i < io_batch_count (batch); ++i) {
-    struct leg *leg = list[i].leg;
-    int result = io_batch_get (batch, i)->result;
-
-    if (result == 0) {
-      leg->flushed = list[i].written;
-      continue;
-    }
-    leg->flush_failed = true;
-    if (!leg_fail (array, leg, "flushing", result))
-      err = -EIO;
+  for (unsigned i = 0; i < n; ++i) {
+    legs[i] = list[i].leg;
+    results[i] = io_batch_get (batch, i)->result;
+    if (results[i] == 0)
+      legs[i]->flushed = list[i].written;
+    else
+      legs[i]->flush_failed = true;
   }
-  return err;
+  return legs_fail (array, legs, results, n, "flushing") ? 0 : -EIO;
 }
 
 static int
@@ -114,7 +112,7 @@ array_flush (struct array *array)
 
   rt_mutex_lock (&array->lock);
   array->flush_requests++;
-  if (array->activated) {
+  if (array->may_write) {
     err = array_flush_legs (array);
     if (err == 0)
       err = array_settle (array);

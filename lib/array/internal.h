@@ -39,8 +39,8 @@ struct leg {
   const char *name;
   struct device *device;          /* NULL if it could not be opened */
   struct superblock_1 *superblock; /* NULL if it has none that is intact;
-                                    * changed by the leader of a metadata
-                                    * update only */
+                                    * after array_open changed by the leader
+                                    * of a metadata update only */
   unsigned slot;                  /* valid unless ABSENT */
   uint64_t data_offset;           /* bytes */
   uint64_t bitmap_offset;         /* bytes from the start of the leg */
@@ -52,6 +52,8 @@ struct leg {
   unsigned reads;     /* in flight */
   uint64_t read_next; /* where the last read ended */
   uint64_t read_errors;
+  uint64_t last_errors; /* as the last leg in sync */
+  uint64_t events;      /* that its superblock carries durably */
   uint64_t written;   /* goes up when a write is about to be submitted and
                        * when one has ended */
   uint64_t flushed;   /* written, when its last good flush was submitted */
@@ -88,6 +90,8 @@ struct array {
   struct bitmap *bitmap; /* its contents are guarded by the lock */
   struct bitmap_store store;
   bool bitmap_rewrite;   /* copies differ from the merge: write them all */
+  bool bitmap_stale;     /* ... and some copy is stale or unusable */
+  uint64_t events_cleared; /* durable on every in-sync leg; under the lock */
 
   /* Metadata; see events.c. */
   struct superblock_1 *table; /* the freshest superblock: roles, clean */
@@ -98,6 +102,7 @@ struct array {
   uint64_t failures; /* legs lost, counted in memory */
   uint64_t recorded; /* ... of which this many are on record */
   uint64_t margin;   /* events by which the next record must lead */
+  uint64_t update_errors;
   uint64_t metadata_updates;
 
   bool may_write; /* array_activate has begun: metadata may be written */
@@ -113,11 +118,13 @@ struct array {
   struct source_override overrides[SOURCE_OVERRIDES];
   unsigned noverrides;
 
-  /* Background threads; see background.c and resync.c. */
+  /* Background threads; see watch.c, background.c and resync.c. */
   bool stopping;
   struct rt_cond background_cond;
-  struct rt_thread clear_thread, sync_thread;
-  bool have_clear_thread, have_sync_thread;
+  struct rt_thread clear_thread, sync_thread, watch_thread;
+  bool have_clear_thread, have_sync_thread, have_watch_thread;
+  bool watch_stopping;
+  struct rt_cond watch_cond;
   bool resync_again; /* the chunk under resync was left unequal meanwhile */
   uint64_t resync_chunk;
   uint64_t resync_chunks, resync_bytes; /* counters */
@@ -137,6 +144,15 @@ extern void leg_set_state (struct array *array, struct leg *leg,
  */
 extern bool leg_fail (struct array *array, struct leg *leg, const char *what,
                       int error);
+/* The same for the n legs of an operation whose result is an error; if all of
+ * them failed, it is the resync source that stays.  False if one had to stay.
+ */
+extern bool legs_fail (struct array *array, struct leg *const *legs,
+                       const int *results, unsigned n, const char *what);
+/* A write that was given up may still happen on the leg: nothing may be
+ * written that it could undo.  Such a leg fails; -EIO if it must stay.
+ */
+extern int leg_check_lost_writes (struct array *array, struct leg *leg);
 extern unsigned array_in_sync (const struct array *array);
 /* Every slot has an in-sync leg. */
 extern bool array_whole (const struct array *array);
@@ -162,10 +178,6 @@ extern int array_load_bitmap (struct array *array);
 extern int array_update (struct array *array);
 /* If a leg failed: wait until that is on record.  0 or -EIO. */
 extern int array_settle (struct array *array);
-/* Write the superblock of the freshest leg's generation to legs that are
- * behind it.  0 or -EIO.
- */
-extern int array_bring_laggards (struct array *array);
 /* Wait until the array is not clean, durably.  The caller has counted itself
  * in array->writes.  0 or -EIO.
  */
@@ -205,6 +217,7 @@ extern int array_write_locked (struct array *array, enum write_kind kind,
 extern int array_read_blocks (struct array *array, uint64_t offset,
                               uint64_t length, bool mine,
                               struct buffer **buffer);
+/* -EAGAIN besides: what needs resync spans chunks now, ask for less. */
 /* The leg that serves an unequal chunk. */
 extern struct leg *array_chunk_source (struct array *array, uint64_t chunk);
 /* That leg cannot be read there: another one serves the whole chunk from now
@@ -215,8 +228,9 @@ extern bool array_change_source (struct array *array, uint64_t chunk,
 /* The chunk is equal again. */
 extern void array_forget_source (struct array *array, uint64_t chunk);
 
-/* ---- background.c, resync.c: threads ---- */
+/* ---- watch.c, background.c, resync.c: threads ---- */
 
+extern void array_watch_main (void *opaque);
 extern void array_clear_main (void *opaque);
 /* One pass of lazy clearing; 0 or -EIO. */
 extern int array_clear_pass (struct array *array, bool now);

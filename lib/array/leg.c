@@ -17,6 +17,7 @@
 #include <config.h>
 
 #include <assert.h>
+#include <errno.h>
 #include <string.h>
 
 #include "array/internal.h"
@@ -61,10 +62,13 @@ leg_fail (struct array *array, struct leg *leg, const char *what, int error)
   assert (leg->state == LEG_IN_SYNC);
   left = array_in_sync (array) - 1;
   if (left == 0) {
-    log_error (array->log,
-               "leg %s: slot %u: %s: %s; it is the last leg in sync and "
-               "stays, the error goes to the client",
-               leg->name, leg->slot, what, strerror (-error));
+    /* A flood: tell the first, then each time they have doubled. */
+    if (is_power_of_2 (++leg->last_errors))
+      log_error (array->log,
+                 "leg %s: slot %u: %s: %s (error %ju); it is the last leg in "
+                 "sync and stays, the error goes to the client",
+                 leg->name, leg->slot, what, strerror (-error),
+                 (uintmax_t)leg->last_errors);
     return false;
   }
   leg_set_state (array, leg, LEG_FAULTY, what);
@@ -75,6 +79,32 @@ leg_fail (struct array *array, struct leg *leg, const char *what, int error)
              leg->name, leg->slot, what, strerror (-error), array->uuid, left,
              array->table->raid_disks);
   return true;
+}
+
+bool
+legs_fail (struct array *array, struct leg *const *legs, const int *results,
+           unsigned n, const char *what)
+{
+  const struct leg *source = array_source (array);
+  bool all = true;
+
+  for (unsigned i = 0; i < n; ++i)
+    if (results[i] != 0 && legs[i] != source)
+      all &= leg_fail (array, legs[i], what, results[i]);
+  for (unsigned i = 0; i < n; ++i)
+    if (results[i] != 0 && legs[i] == source)
+      all &= leg_fail (array, legs[i], what, results[i]);
+  return all;
+}
+
+int
+leg_check_lost_writes (struct array *array, struct leg *leg)
+{
+  if (device_lost_writes (leg->device) == 0
+      || leg_fail (array, leg, "a write that timed out may still happen",
+                   -ETIMEDOUT))
+    return 0;
+  return -EIO;
 }
 
 unsigned

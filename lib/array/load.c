@@ -10,9 +10,11 @@
  *
  * If every copy is stale (events older than the superblock, or marked so),
  * all bits count as set.  On an array that is not clean that means a full
- * resync, which is announced, or refused if the user wants that.  If no copy
- * has a header that makes sense, the array is refused: we cannot even know
- * how large a chunk is.
+ * resync, which is announced, or refused if the user wants that.
+ *
+ * A copy that cannot be read, or has no header at all, is written anew from
+ * the others.  A header that we do not understand, or of another array, is
+ * refused, and so is an array without any bitmap.
  */
 
 #include <config.h>
@@ -47,8 +49,8 @@ complain (struct array *array, const struct leg *leg,
   log_error (array->log, "leg %s: bitmap: %s", leg->name, text);
 }
 
-/* Is a decoded header that of this array, and fresh? */
-static enum copy_state
+/* Is a decoded header that of this array, and fresh?  0 or -EINVAL. */
+static int
 judge_header (struct array *array, struct copy *copy)
 {
   const struct superblock_1 *sb = copy->leg->superblock;
@@ -60,26 +62,28 @@ judge_header (struct array *array, struct copy *copy)
                "leg %s: bitmap: field uuid: it is the bitmap of another "
                "array, expected %s",
                copy->leg->name, array->uuid);
-    return COPY_UNUSABLE;
+    return -EINVAL;
   }
   if (layout_check (sb, &copy->header, sectors, &error) != 0) {
     complain (array, copy->leg, &error);
-    return COPY_UNUSABLE;
+    return -EINVAL;
   }
   if (copy->header.state & BITMAP_STALE) {
     log_notice (array->log, "leg %s: bitmap: it is marked as stale",
                 copy->leg->name);
-    return COPY_STALE;
+    copy->state = COPY_STALE;
   }
-  if (copy->header.events < array->events) {
+  else if (copy->header.events < array->events) {
     log_notice (array->log,
                 "leg %s: bitmap: stale: its events %ju < %ju of the "
                 "superblock",
                 copy->leg->name, (uintmax_t)copy->header.events,
                 (uintmax_t)array->events);
-    return COPY_STALE;
+    copy->state = COPY_STALE;
   }
-  return COPY_VALID;
+  else
+    copy->state = COPY_VALID;
+  return 0;
 }
 
 static int
@@ -96,22 +100,26 @@ read_header (struct array *array, struct copy *copy)
   copy->state = COPY_UNUSABLE;
   err = device_run (leg->device, IO_READ, 0, leg->bitmap_offset,
                     min_u64 (BITMAP_PAGE_BYTES, leg->bitmap_room), buffer);
-  if (err != 0)
+  if (err != 0) {
     log_error (array->log, "leg %s: reading the bitmap: %s", leg->name,
                strerror (-err));
+    err = 0;
+  }
   else {
     err = bitmap_superblock_decode (buffer->data, &copy->header, &intact,
                                     &error);
-    if (err == -ENOENT)
+    if (err == -ENOENT) {
       log_error (array->log, "leg %s: bitmap: no bitmap at byte %ju",
                  leg->name, (uintmax_t)leg->bitmap_offset);
+      err = 0;
+    }
     else if (err != 0)
       complain (array, leg, &error);
     else
-      copy->state = judge_header (array, copy);
+      err = judge_header (array, copy);
   }
   buffer_unref (buffer);
-  return 0;
+  return err;
 }
 
 /* ---- pages ---- */
@@ -148,12 +156,31 @@ load_copy (struct array *array, const struct copy *copy, bool first)
   return err;
 }
 
-/* All copies are stale. */
+/* All valid copies.  One that cannot be read to its end counts for what was
+ * read of it, if another one can.
+ */
 static int
-load_stale (struct array *array)
+load_copies (struct array *array, const struct copy *copies, unsigned n,
+             unsigned *valid)
 {
-  array->bitmap_rewrite = true;
-  return bitmap_load_all_set (array->bitmap, !array->clean);
+  unsigned good = 0;
+  bool first = true;
+  int err = 0;
+
+  for (unsigned i = 0; i < n; ++i) {
+    if (copies[i].state != COPY_VALID)
+      continue;
+    err = load_copy (array, &copies[i], first);
+    if (err == -ENOMEM)
+      return err;
+    if (err == 0)
+      good++;
+    else
+      array->bitmap_rewrite = array->bitmap_stale = true;
+    first = false;
+  }
+  *valid = good;
+  return 0;
 }
 
 /* Everything will be copied: never silently, and not if the user has said
@@ -185,37 +212,38 @@ check_full_resync (struct array *array, bool stale)
 /* ---- all together ---- */
 
 /* The header to go on with: from the copy with the highest events, so that
- * they never decrease, and the lowest events_cleared, since a leg may come
- * back that only that one knows of.
+ * they never decrease.  events_cleared is the highest that a valid copy has:
+ * bits may have been cleared under it.  Too high costs a full recovery of a
+ * leg that comes back, too low costs data.
  */
 static void
 merge_headers (struct array *array, const struct copy *copies, unsigned n,
                struct bitmap_superblock *header)
 {
-  bool have = false;
+  const struct bitmap_superblock *best = NULL;
+  uint64_t cleared = 0;
+  bool valid = false;
 
   for (unsigned i = 0; i < n; ++i) {
     const struct bitmap_superblock *h = &copies[i].header;
-    uint64_t cleared;
 
     if (copies[i].state == COPY_UNUSABLE)
       continue;
-    if (!have) {
-      *header = *h;
-      have = true;
-      continue;
-    }
-    if (h->chunksize != header->chunksize)
-      continue; /* refused by the caller */
-    if (h->events != header->events
-        || h->events_cleared != header->events_cleared)
+    if (best
+        && (h->events != best->events
+            || h->events_cleared != best->events_cleared))
       array->bitmap_rewrite = true;
-    cleared = min_u64 (h->events_cleared, header->events_cleared);
-    if (h->events > header->events)
-      *header = *h;
-    header->events_cleared = cleared;
+    if (copies[i].state == COPY_VALID) {
+      cleared = max_u64 (cleared, h->events_cleared);
+      valid = true;
+    }
+    if (!best || h->events > best->events)
+      best = h;
   }
-  assert (have);
+  assert (best);
+  *header = *best;
+  header->events_cleared = valid ? cleared : array->events;
+  array->events_cleared = header->events_cleared;
   header->state &= ~(uint32_t)(BITMAP_STALE | BITMAP_WRITE_ERROR);
   header->events = max_u64 (header->events, array->events);
   header->sync_size = array->table->size;
@@ -232,10 +260,10 @@ check_copies (struct array *array, const struct copy *copies, unsigned n,
 
   *valid = 0;
   for (unsigned i = 0; i < n; ++i) {
-    if (copies[i].state == COPY_UNUSABLE) {
-      array->bitmap_rewrite = true;
+    if (copies[i].state != COPY_VALID)
+      array->bitmap_rewrite = array->bitmap_stale = true;
+    if (copies[i].state == COPY_UNUSABLE)
       continue;
-    }
     *valid += copies[i].state == COPY_VALID;
     if (!first)
       first = &copies[i];
@@ -264,7 +292,14 @@ announce (struct array *array)
   const char *state
       = array_whole (array) ? "all legs in sync" : "degraded";
 
-  if (bitmap_needed (array->bitmap) > 0)
+  if (bitmap_needed (array->bitmap) > 0 && array_in_sync (array) < 2)
+    log_notice (array->log,
+                "array %s: %u of %u legs, %s; not clean: %ju of %ju chunks "
+                "marked, and no other leg to resync",
+                array->uuid, array_in_sync (array), array->table->raid_disks,
+                state, (uintmax_t)bitmap_needed (array->bitmap),
+                (uintmax_t)bitmap_chunk_count (array->bitmap));
+  else if (bitmap_needed (array->bitmap) > 0)
     log_notice (array->log,
                 "array %s: %u of %u legs, %s; not clean: %ju of %ju chunks "
                 "marked, to be resynced from leg %s",
@@ -286,7 +321,6 @@ array_load_bitmap (struct array *array)
   struct copy *copies = rt_calloc (ARRAY_MAX_LEGS, sizeof *copies);
   unsigned n = array_working_legs (array, legs), valid = 0;
   struct bitmap_superblock header;
-  bool first = true;
   int err = copies ? 0 : -ENOMEM;
 
   for (unsigned i = 0; i < n && err == 0; ++i) {
@@ -309,16 +343,10 @@ array_load_bitmap (struct array *array)
                                 &array->lock, array->log);
     err = array->bitmap ? 0 : -ENOMEM;
   }
-  for (unsigned i = 0; i < n && err == 0; ++i) {
-    if (copies[i].state != COPY_VALID)
-      continue;
-    err = load_copy (array, &copies[i], first);
-    first = false;
-  }
-  if (err == 0 && valid < n)
-    array->bitmap_rewrite = true;
+  if (err == 0)
+    err = load_copies (array, copies, n, &valid);
   if (err == 0 && valid == 0)
-    err = load_stale (array);
+    err = bitmap_load_all_set (array->bitmap, !array->clean);
   rt_free (copies);
   if (err == 0)
     err = check_full_resync (array, valid == 0);

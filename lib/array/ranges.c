@@ -24,11 +24,26 @@ ranges_init (struct ranges *ranges)
 }
 
 static void
-forget (struct range *range)
+append (struct ranges *ranges, struct range *range, uint64_t start,
+        uint64_t length, bool shared)
+{
+  range->start = start;
+  range->end = start + length;
+  range->shared = shared;
+  range->dead = NULL;
+  range->next = &ranges->head;
+  range->prev = ranges->head.prev;
+  range->prev->next = range;
+  range->next->prev = range;
+}
+
+static void
+unlink_range (struct ranges *ranges, struct range *range)
 {
   range->prev->next = range->next;
   range->next->prev = range->prev;
-  rt_free (range);
+  if (ranges->waiting > 0)
+    rt_cond_broadcast (&ranges->cond);
 }
 
 void
@@ -36,8 +51,11 @@ ranges_destroy (struct ranges *ranges)
 {
   /* Only dead ranges can be left. */
   while (ranges->head.next != &ranges->head) {
-    assert (ranges->head.next->dead);
-    forget (ranges->head.next);
+    struct range *range = ranges->head.next;
+
+    assert (range->dead);
+    unlink_range (ranges, range);
+    rt_free (range);
   }
   rt_cond_destroy (&ranges->cond);
 }
@@ -45,12 +63,12 @@ ranges_destroy (struct ranges *ranges)
 /* What overlaps [start, end) in the ring before limit? */
 static enum range_overlap
 overlap_before (const struct ranges *ranges, const struct range *limit,
-                uint64_t start, uint64_t end)
+                uint64_t start, uint64_t end, bool count_shared)
 {
   enum range_overlap found = RANGE_FREE;
 
   for (const struct range *r = ranges->head.next; r != limit; r = r->next)
-    if (r->start < end && start < r->end) {
+    if (r->start < end && start < r->end && (count_shared || !r->shared)) {
       if (r->dead)
         return RANGE_DEAD;
       found = RANGE_LOCKED;
@@ -69,15 +87,9 @@ range_lock (struct ranges *ranges, struct rt_mutex *lock, uint64_t start,
   if (!range)
     return -ENOMEM;
   rt_order_enter (RT_ORDER_RANGE);
-  range->start = start;
-  range->end = start + length;
-  range->dead = NULL;
-  range->next = &ranges->head;
-  range->prev = ranges->head.prev;
-  range->prev->next = range;
-  range->next->prev = range;
-  while ((overlap
-          = overlap_before (ranges, range, range->start, range->end))
+  append (ranges, range, start, length, false);
+  while ((overlap = overlap_before (ranges, range, range->start, range->end,
+                                    true))
          == RANGE_LOCKED) {
     ranges->waiting++;
     rt_cond_wait (&ranges->cond, lock);
@@ -94,11 +106,24 @@ range_lock (struct ranges *ranges, struct rt_mutex *lock, uint64_t start,
 void
 range_unlock (struct ranges *ranges, struct range *range)
 {
-  assert (!range->dead);
-  forget (range);
-  if (ranges->waiting > 0)
-    rt_cond_broadcast (&ranges->cond);
+  assert (!range->dead && !range->shared);
+  unlink_range (ranges, range);
+  rt_free (range);
   rt_order_leave (RT_ORDER_RANGE);
+}
+
+void
+range_share (struct ranges *ranges, uint64_t start, uint64_t length,
+             struct range *range)
+{
+  append (ranges, range, start, length, true);
+}
+
+void
+range_unshare (struct ranges *ranges, struct range *range)
+{
+  assert (range->shared);
+  unlink_range (ranges, range);
 }
 
 void
@@ -119,13 +144,16 @@ ranges_bury (struct ranges *ranges, const struct leg *leg)
 
   for (struct range *r = ranges->head.next; r != &ranges->head; r = next) {
     next = r->next;
-    if (r->dead == leg)
-      forget (r);
+    if (r->dead == leg) {
+      unlink_range (ranges, r);
+      rt_free (r);
+    }
   }
 }
 
 enum range_overlap
 ranges_overlap (const struct ranges *ranges, uint64_t start, uint64_t length)
 {
-  return overlap_before (ranges, &ranges->head, start, start + length);
+  return overlap_before (ranges, &ranges->head, start, start + length,
+                         false);
 }

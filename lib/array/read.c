@@ -9,7 +9,7 @@
  *      source changes for that whole chunk, once, and is remembered.
  *   3. What overlaps a write in flight is read from one fixed leg.
  *   4. Otherwise from the leg with the fewest reads under way, write-mostly
- *      ones last.
+ *      ones last; a write that comes later waits for such a read.
  *
  * A read error does not fail the leg, since its other sectors are as good as
  * ever: another leg answers.  A leg that does not answer at all has failed.
@@ -89,6 +89,7 @@ better (const struct leg *a, const struct leg *b, uint64_t offset)
 struct choice {
   struct leg *leg; /* NULL: nobody can serve it */
   bool needed;     /* it is the source of a chunk that needs resync */
+  bool shared;     /* any leg might have served it */
 };
 
 /* tried: bit n says that leg number n failed to read it. */
@@ -96,7 +97,7 @@ static struct choice
 choose (struct array *array, uint64_t offset, uint64_t length, bool mine,
         unsigned tried)
 {
-  struct choice choice = { NULL, false };
+  struct choice choice = { NULL, false, false };
   struct leg *legs[ARRAY_MAX_LEGS];
   unsigned n = array_working_legs (array, legs);
   enum range_overlap overlap = RANGE_FREE;
@@ -111,6 +112,7 @@ choose (struct array *array, uint64_t offset, uint64_t length, bool mine,
         array, offset / bitmap_chunk_bytes (array->bitmap));
     return choice;
   }
+  choice.shared = !mine && overlap == RANGE_FREE;
   for (unsigned i = 0; i < n; ++i) {
     if (tried >> legs[i]->number & 1)
       continue;
@@ -138,14 +140,18 @@ count_error (struct array *array, struct leg *leg, uint64_t offset,
 
 /* One try; the lock is released for the I/O. */
 static int
-read_leg (struct array *array, struct leg *leg, struct buffer *buffer,
+read_leg (struct array *array, struct choice choice, struct buffer *buffer,
           uint64_t offset, uint64_t length)
 {
   struct io_batch *batch = io_batch_new (1);
+  struct leg *leg = choice.leg;
+  struct range range;
   int err;
 
   if (!batch)
     return -ENOMEM;
+  if (choice.shared)
+    range_share (&array->ranges, offset, length, &range);
   leg->reads++;
   leg->read_next = offset + length;
   rt_mutex_unlock (&array->lock);
@@ -157,6 +163,8 @@ read_leg (struct array *array, struct leg *leg, struct buffer *buffer,
   io_batch_unref (batch);
   rt_mutex_lock (&array->lock);
   leg->reads--;
+  if (choice.shared)
+    range_unshare (&array->ranges, &range);
   return err;
 }
 
@@ -180,6 +188,18 @@ after_error (struct array *array, struct choice choice, uint64_t offset,
   return 0;
 }
 
+/* Does a range that needs resync now span chunks, which may have different
+ * sources?
+ */
+static bool
+spans_needed (struct array *array, uint64_t offset, uint64_t length)
+{
+  uint64_t chunk = bitmap_chunk_bytes (array->bitmap);
+
+  return offset / chunk != (offset + length - 1) / chunk
+         && bitmap_range_needed (array->bitmap, offset, length);
+}
+
 int
 array_read_blocks (struct array *array, uint64_t offset, uint64_t length,
                    bool mine, struct buffer **bufferp)
@@ -196,7 +216,7 @@ array_read_blocks (struct array *array, uint64_t offset, uint64_t length,
 
     if (!buffer)
       return choice.leg ? -ENOMEM : -EIO;
-    err = read_leg (array, choice.leg, buffer, offset, length);
+    err = read_leg (array, choice, buffer, offset, length);
     if (err == 0) {
       *bufferp = buffer;
       return 0;
@@ -204,6 +224,8 @@ array_read_blocks (struct array *array, uint64_t offset, uint64_t length,
     buffer_unref (buffer);
     tried |= 1u << choice.leg->number;
     err = after_error (array, choice, offset, length, err);
+    if (err == 0 && spans_needed (array, offset, length))
+      err = -EAGAIN;
     if (err != 0)
       return err;
   }
@@ -241,6 +263,10 @@ array_read (struct array *array, void *data, uint32_t count, uint64_t offset)
     struct buffer *buffer;
 
     err = array_read_blocks (array, start, end - start, false, &buffer);
+    if (err == -EAGAIN) {
+      err = 0;
+      continue;
+    }
     if (err != 0)
       break;
     rt_mutex_unlock (&array->lock);

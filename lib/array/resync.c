@@ -123,23 +123,37 @@ copy_piece (struct array *array, struct piece *piece)
     return err;
   if (piece->results[piece->source] != 0)
     return source_unreadable (array, piece, piece->results[piece->source]);
+  if (array_chunk_source (array, piece->chunk) != piece->legs[piece->source])
+    return -EAGAIN; /* it has failed, or a reader has changed it */
   which = compare (array, piece);
   if (which != 0)
     err = run (array, piece, IO_WRITE, which);
   if (err != 0)
     return err;
   for (unsigned i = 0; i < piece->n; ++i) {
-    if (!(which >> i & 1))
-      continue;
-    array->resync_bytes += piece->length;
-    if (piece->results[i] != 0
-        && !leg_fail (array, piece->legs[i], "resync: writing",
-                      piece->results[i]))
-      err = -EIO;
+    if (which >> i & 1)
+      array->resync_bytes += piece->length;
+    else
+      piece->results[i] = 0; /* that was of the read */
   }
+  if (!legs_fail (array, piece->legs, piece->results, piece->n,
+                  "resync: writing"))
+    err = -EIO;
   if (array_settle (array) != 0)
     err = -EIO;
   return err;
+}
+
+/* A leg that had to stay although a write of the piece may still happen. */
+static const struct leg *
+lost_leg (const struct piece *piece)
+{
+  for (unsigned i = 0; i < piece->n; ++i)
+    if (piece->results[i] == -ETIMEDOUT
+        && piece->legs[i]->state == LEG_IN_SYNC
+        && device_lost_writes (piece->legs[i]->device) > 0)
+      return piece->legs[i];
+  return NULL;
 }
 
 /* Make one piece equal, under its range lock.  -EAGAIN: the source of the
@@ -150,7 +164,7 @@ resync_piece (struct array *array, uint64_t chunk, uint64_t offset,
               uint64_t length)
 {
   struct piece piece = { .chunk = chunk, .offset = offset, .length = length };
-  struct leg *source;
+  const struct leg *source, *lost;
   struct range *range;
   int err;
 
@@ -170,7 +184,11 @@ resync_piece (struct array *array, uint64_t chunk, uint64_t offset,
     err = copy_piece (array, &piece);
   for (unsigned i = 0; i < piece.n; ++i)
     buffer_unref (piece.buffers[i]);
-  range_unlock (&array->ranges, range);
+  lost = lost_leg (&piece);
+  if (lost)
+    range_kill (&array->ranges, range, lost);
+  else
+    range_unlock (&array->ranges, range);
   return err;
 }
 
@@ -207,7 +225,7 @@ wait_for_rate (struct array *array, struct pace *pace, uint64_t length)
 
 /* ---- chunks ---- */
 
-/* 0: equal now.  -ECANCELED: stopping. */
+/* 0: equal now.  -ECANCELED: stopping, or no second leg left. */
 static int
 resync_chunk (struct array *array, uint64_t chunk, struct pace *pace)
 {
@@ -223,7 +241,7 @@ resync_chunk (struct array *array, uint64_t chunk, struct pace *pace)
   while (offset < end) {
     length = min_u64 (end - offset, RESYNC_PIECE_BYTES);
     wait_for_rate (array, pace, length);
-    if (array->stopping)
+    if (array->stopping || array_in_sync (array) < 2)
       return -ECANCELED;
     err = resync_piece (array, chunk, offset, length);
     if (err != 0 && err != -EAGAIN)

@@ -10,7 +10,7 @@
  *
  * The last leg stays even if a write to it was given up; as that write may
  * happen at any time later, and would then undo a newer one, no page is
- * written to a leg that has abandoned operations.
+ * written to a leg that has lost writes.
  */
 
 #include <config.h>
@@ -57,23 +57,37 @@ add_leg (const struct array *array, struct io_batch *batch, struct leg *leg,
   }
 }
 
-/* After the batch, under the lock: fail the legs that failed. */
+/* Which legs get the pages.  -EIO if the last one must not be written to. */
 static int
-judge (struct array *array, struct io_batch *batch)
+choose_legs (struct array *array, struct leg **legs, unsigned *n)
 {
   int err = 0;
 
-  for (unsigned i = 0; i < io_batch_count (batch); ++i) {
-    struct io *io = io_batch_get (batch, i);
-    struct leg *leg = &array->legs[io->device->leg];
-
-    leg->written++;
-    if (io->result == 0)
-      continue;
-    if (!leg_fail (array, leg, "writing the bitmap", io->result))
+  *n = array_working_legs (array, legs);
+  for (unsigned i = 0; i < *n; ++i)
+    if (leg_check_lost_writes (array, legs[i]) != 0)
       err = -EIO;
-  }
+  *n = array_working_legs (array, legs);
   return err;
+}
+
+/* After the batch, under the lock: fail the legs that failed. */
+static int
+judge (struct array *array, struct io_batch *batch, struct leg *const *legs,
+       unsigned n)
+{
+  int results[ARRAY_MAX_LEGS] = { 0 };
+
+  for (unsigned i = 0; i < n; ++i)
+    legs[i]->written++;
+  for (unsigned i = 0; i < io_batch_count (batch); ++i) {
+    const struct io *io = io_batch_get (batch, i);
+
+    for (unsigned k = 0; k < n; ++k)
+      if (legs[k]->device == io->device && io->result != 0)
+        results[k] = io->result;
+  }
+  return legs_fail (array, legs, results, n, "writing the bitmap") ? 0 : -EIO;
 }
 
 static int
@@ -85,16 +99,14 @@ write_pages (struct bitmap_store *store, struct buffer *images,
   struct leg *legs[ARRAY_MAX_LEGS];
   struct io_batch *batch;
   unsigned nlegs;
-  int err = 0;
+  int err;
 
   batch = io_batch_new (array->nlegs * n);
   if (!batch)
     return -ENOMEM;
   rt_mutex_lock (&array->lock);
-  nlegs = array_working_legs (array, legs);
-  for (unsigned i = 0; i < nlegs; ++i) {
-    if (device_abandoned (legs[i]->device) > 0)
-      err = -EIO;
+  err = choose_legs (array, legs, &nlegs);
+  for (unsigned i = 0; i < nlegs && err == 0; ++i) {
     legs[i]->written++;
     add_leg (array, batch, legs[i], images, pages, n);
   }
@@ -106,7 +118,7 @@ write_pages (struct bitmap_store *store, struct buffer *images,
     io_batch_wait (batch);
     rt_order_leave (RT_ORDER_BATCH);
     rt_mutex_lock (&array->lock);
-    err = judge (array, batch);
+    err = judge (array, batch, legs, nlegs);
     rt_mutex_unlock (&array->lock);
   }
   io_batch_unref (batch);

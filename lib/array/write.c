@@ -70,22 +70,18 @@ send (struct array *array, enum write_kind kind, uint64_t offset,
   return 0;
 }
 
-/* Fail the legs that missed the write, from the highest slot down, so that
- * if all of them did it is the resync source that stays.  Then record it.
- * The write is good if a leg that is still in sync has it; it is not if one
- * that had to stay has not.
+/* Fail the legs that missed the write, and record it.  The write is good if a
+ * leg that is still in sync has it; it is not if one that had to stay has
+ * not.
  */
 static int
 judge (struct array *array, const struct sent *sent, unsigned flags,
        struct leg **lost)
 {
-  bool stored = false, missed = false;
+  bool stored = false, missed;
 
-  for (unsigned i = sent->n; i-- > 0;)
-    if (sent->results[i] != 0)
-      (void)leg_fail (array, sent->legs[i], "writing", sent->results[i]);
-  if (array_settle (array) != 0)
-    missed = true;
+  (void)legs_fail (array, sent->legs, sent->results, sent->n, "writing");
+  missed = array_settle (array) != 0;
   for (unsigned i = 0; i < sent->n; ++i) {
     struct leg *leg = sent->legs[i];
 
@@ -159,6 +155,10 @@ request_begin (struct array *array, uint64_t start, uint64_t length,
   err = array->activated ? 0 : -EROFS;
   if (err == 0)
     err = range_lock (&array->ranges, &array->lock, start, length, range);
+  if (err == 0 && !array->activated) { /* stopped while we waited */
+    range_unlock (&array->ranges, *range);
+    err = -EROFS;
+  }
   if (err == 0)
     array->writes++;
   else
@@ -172,7 +172,7 @@ request_end (struct array *array, struct range *range, struct leg *lost)
   array->writes--;
   if (array->stopping)
     rt_cond_broadcast (&array->background_cond);
-  if (lost && device_abandoned (lost->device) > 0)
+  if (lost && device_lost_writes (lost->device) > 0)
     range_kill (&array->ranges, range, lost);
   else
     range_unlock (&array->ranges, range);

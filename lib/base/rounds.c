@@ -24,6 +24,7 @@ rounds_init (struct rounds *rounds)
   rounds->filling = 1;
   rounds->finished = 0;
   rounds->failures = 0;
+  rounds->last_failure = 0;
   rounds->leading = false;
   rt_cond_init (&rounds->cond[0]);
   rt_cond_init (&rounds->cond[1]);
@@ -37,18 +38,24 @@ rounds_destroy (struct rounds *rounds)
   rt_cond_destroy (&rounds->cond[1]);
 }
 
-/* The round has ended: how?  A follower that slept through 64 rounds is told
- * the worst.
+/* The round has ended: how?  To a follower that slept through 64 rounds, a
+ * later failure counts as its own.
  */
 static enum rounds_result
 result_of (const struct rounds *rounds, uint64_t round)
 {
   uint64_t ago = rounds->finished - round;
 
-  if (ago >= 64 || (rounds->failures >> ago & 1))
-    return ROUNDS_FAILED;
-  return ROUNDS_DONE;
+  bool failed = ago < 64 ? rounds->failures >> ago & 1
+                         : rounds->last_failure >= round;
+
+  return failed ? ROUNDS_FAILED : ROUNDS_DONE;
 }
+
+/* A wake-up that gets lost costs this much, and not for ever (glibc bug
+ * 25847 loses some in rare cases).
+ */
+#define WAKE_NANOSECONDS (RT_SECOND / 10)
 
 enum rounds_result
 rounds_join (struct rounds *rounds, struct rt_mutex *mutex, uint64_t round)
@@ -59,7 +66,8 @@ rounds_join (struct rounds *rounds, struct rt_mutex *mutex, uint64_t round)
       rounds->leading = true;
       return ROUNDS_LEAD;
     }
-    rt_cond_wait (&rounds->cond[round & 1], mutex);
+    (void)rt_cond_wait_until (&rounds->cond[round & 1], mutex,
+                              rt_now () + WAKE_NANOSECONDS);
   }
   return result_of (rounds, round);
 }
@@ -79,6 +87,8 @@ rounds_end (struct rounds *rounds, bool success)
   assert (rounds->finished + 2 == rounds->filling);
   rounds->finished++;
   rounds->failures = rounds->failures << 1 | !success;
+  if (!success)
+    rounds->last_failure = rounds->finished;
   rounds->leading = false;
   rt_cond_broadcast (&rounds->cond[rounds->finished & 1]);
   rt_cond_signal (&rounds->cond[rounds->filling & 1]);

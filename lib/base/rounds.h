@@ -24,6 +24,7 @@ struct rounds {
   uint64_t filling;  /* the round that newcomers join; starts at 1 */
   uint64_t finished; /* all rounds up to this one have ended */
   uint64_t failures; /* bit n: round finished - n failed */
+  uint64_t last_failure; /* the newest round that failed, 0 for none */
   bool leading;      /* somebody leads, or is about to */
   struct rt_cond cond[2]; /* followers of odd and of even rounds */
 };

@@ -46,8 +46,10 @@ extern int bitmap_load_page (struct bitmap *bitmap, uint64_t page,
 /* Set every bit.  0 or -ENOMEM. */
 extern int bitmap_load_all_set (struct bitmap *bitmap, bool needed);
 
-/* Write every page to every copy.  Waits.  0 or -EIO. */
-extern int bitmap_write_all (struct bitmap *bitmap);
+/* Write every page to every copy.  stale: some copy is stale, so all are
+ * marked as such until the bits are durable everywhere.  Waits.  0 or -EIO.
+ */
+extern int bitmap_write_all (struct bitmap *bitmap, bool stale);
 
 /* ---- writing ---- */
 
@@ -63,6 +65,11 @@ extern int bitmap_startwrite (struct bitmap *bitmap, uint64_t offset,
  * 0 or -EIO.
  */
 extern int bitmap_flush (struct bitmap *bitmap, uint64_t need);
+
+/* Write the pages that wait to be written, if there are any: what a failed
+ * round left behind.  0 or -EIO.
+ */
+extern int bitmap_flush_dirty (struct bitmap *bitmap);
 
 /* The write has ended; needed: legs may have been left unequal. */
 extern void bitmap_endwrite (struct bitmap *bitmap, uint64_t offset,

@@ -167,8 +167,12 @@ publish (struct bitmap *bitmap, uint64_t round, bool success)
       publish_chunk (bitmap, gathered->list[i], parity, success);
   }
   else {
-    for (uint64_t chunk = gathered->low; chunk <= gathered->high; ++chunk)
-      publish_chunk (bitmap, chunk, parity, success);
+    for (uint64_t chunk = gathered->low; chunk <= gathered->high; ++chunk) {
+      if (bitmap_chunk_state (bitmap, chunk))
+        publish_chunk (bitmap, chunk, parity, success);
+      else
+        chunk |= CHUNKS_PER_BLOCK - 1; /* nothing in this block */
+    }
   }
   gathered->n = 0;
 }
@@ -252,11 +256,37 @@ bitmap_flush (struct bitmap *bitmap, uint64_t need)
   }
 }
 
-int
-bitmap_write_all (struct bitmap *bitmap)
+static int
+write_whole (struct bitmap *bitmap)
 {
   for (uint64_t page = 0; page < bitmap->pages; ++page)
     bitmap_mark_dirty (bitmap, page);
+  return bitmap_flush_dirty (bitmap);
+}
+
+int
+bitmap_write_all (struct bitmap *bitmap, bool stale)
+{
+  int err;
+
+  if (stale) {
+    /* Some copy's header must not be believed before its bits are there. */
+    bitmap->header.state |= BITMAP_STALE;
+    err = write_whole (bitmap);
+    bitmap->header.state &= ~(uint32_t)BITMAP_STALE;
+    if (err != 0)
+      return err;
+    bitmap_mark_dirty (bitmap, 0);
+    return bitmap_flush_dirty (bitmap);
+  }
+  return write_whole (bitmap);
+}
+
+int
+bitmap_flush_dirty (struct bitmap *bitmap)
+{
+  if (bitmap->dirty_count == 0)
+    return 0;
   return bitmap_flush (bitmap, bitmap->rounds.filling);
 }
 

@@ -235,12 +235,20 @@ finish (struct io *io, int result)
   set_state (io, IO_DONE);
 }
 
+static bool
+is_write (const struct io *io)
+{
+  return io->type == IO_WRITE || io->type == IO_ZERO;
+}
+
 /* Called by the owner of the operation. */
 static void
 abandon (struct io *io)
 {
   trace_abandoned (io);
   rt_atomic_add (&io->device->abandoned, 1);
+  if (is_write (io))
+    rt_atomic_add (&io->device->lost_writes, 1);
   io->result = -ETIMEDOUT;
   set_state (io, IO_ABANDONED);
 }
@@ -251,6 +259,8 @@ finish_late (struct io *io, int result)
 {
   trace_end (io, "late", result);
   set_state (io, IO_DONE);
+  if (is_write (io))
+    rt_atomic_sub (&io->device->lost_writes, 1);
   rt_atomic_sub (&io->device->abandoned, 1);
 }
 

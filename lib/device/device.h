@@ -80,6 +80,7 @@ struct device {
   struct device_limits limits;
   uint64_t timeout;           /* nanoseconds for one operation, RT_NEVER */
   struct rt_atomic abandoned; /* operations abandoned and not yet done */
+  struct rt_atomic lost_writes; /* of these, those that may yet change it */
   const struct log *log;
   int leg; /* number in traces; set by the owner, -1 at first */
 };
@@ -147,6 +148,15 @@ static inline uint64_t
 device_abandoned (const struct device *device)
 {
   return rt_atomic_get (&device->abandoned);
+}
+
+/* Writes and zeroes that were abandoned and may still happen: what is written
+ * to the same place now may be undone by them.
+ */
+static inline uint64_t
+device_lost_writes (const struct device *device)
+{
+  return rt_atomic_get (&device->lost_writes);
 }
 
 /* No operation may be outstanding, abandoned ones included; a device that

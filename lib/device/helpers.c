@@ -204,11 +204,11 @@ helpers_free (struct helpers *helpers)
   rt_mutex_lock (&helpers->lock);
   helpers->stopping = true;
   rt_cond_broadcast (&helpers->wake);
-  while (helpers->busy > 0)
+  while (helpers->busy > 0 || helpers->first)
     if (!rt_cond_wait_until (&helpers->idle, &helpers->lock, deadline)
         && rt_now () >= deadline)
       break;
-  if (helpers->busy > 0) {
+  if (helpers->busy > 0 || helpers->first) {
     rt_mutex_unlock (&helpers->lock);
     return false;
   }

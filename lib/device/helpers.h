@@ -38,8 +38,8 @@ extern struct helpers *helpers_new (void);
  */
 extern int helpers_add (struct helpers *helpers, struct helper_job *job);
 
-/* Ends the threads; nothing is queued.  A thread that is still inside a job
- * after a short wait stays behind with all that it needs: false.
+/* Ends the threads.  If some job has not ended after a short wait, everything
+ * stays behind as that job needs it: false.
  */
 extern bool helpers_free (struct helpers *helpers);
 

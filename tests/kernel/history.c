@@ -5,7 +5,7 @@
  *
  *   history [OPTIONS] write TARGET LEDGER
  *   history [OPTIONS] verify TARGET LEDGER
- *   history wait N LEDGER            until N writes have been answered
+ *   history wait N LEDGER         until N more writes have been answered
  *
  * TARGET is a file, a block device or an NBD URI.  Each thread owns every
  * nth block of 4 KiB and writes versions 1, 2, 3, ... of its own, one at a
@@ -25,7 +25,8 @@
  * been zeroes when the load began.
  *
  * Options, for write: --seed N --threads N --chunk BYTES --hot N (only N
- * chunks, drawn by the seed, are written) --versions N (stop after that many
+ * chunks, drawn by the seed, are written) --drift N (after N versions of a
+ * thread one of the chunks gives way to another one) --versions N (stop after that many
  * in each thread; else go on until the target fails, which ends the program
  * with status 0 and a message), --continue (what the ledger tells of, with
  * its options).  For verify: --offset BYTES, where the data
@@ -61,7 +62,8 @@ struct parameters {
   uint64_t seed;
   uint64_t threads;
   uint64_t chunk; /* bytes */
-  uint64_t hot;   /* chunks that are written */
+  uint64_t hot;   /* chunks that are written at a time */
+  uint64_t drift; /* versions until one of them is exchanged; 0: never */
   uint64_t size;  /* of the target's data, bytes */
 };
 
@@ -141,7 +143,8 @@ block_of (uint64_t thread, uint64_t version)
   const struct parameters *p = &parameters;
   uint64_t draw = mix (mix (p->seed * MAX_THREADS + thread) ^ version);
   uint64_t chunks = p->size / p->chunk;
-  uint64_t chunk = mix (p->seed ^ mix (draw % p->hot)) % chunks;
+  uint64_t hot = draw % p->hot + (p->drift ? version / p->drift : 0);
+  uint64_t chunk = mix (p->seed ^ mix (hot)) % chunks;
   uint64_t owned = p->chunk / BLOCK / p->threads;
 
   return chunk * (p->chunk / BLOCK) + (draw >> 32) % owned * p->threads
@@ -528,10 +531,11 @@ static int
 do_wait (uint64_t wanted)
 {
   unsigned tries = 600;
-  uint64_t total;
+  uint64_t before, total;
 
   ledger_open (false);
-  while ((total = answered ()) < wanted) {
+  before = answered ();
+  while ((total = answered () - before) < wanted) {
     if (--tries == 0) {
       fprintf (stderr, "history: only %" PRIu64 " writes answered\n", total);
       return 1;
@@ -564,6 +568,7 @@ parse_options (int argc, char *argv[])
     { "threads", required_argument, NULL, 't' },
     { "chunk", required_argument, NULL, 'c' },
     { "hot", required_argument, NULL, 'h' },
+    { "drift", required_argument, NULL, 'd' },
     { "versions", required_argument, NULL, 'v' },
     { "offset", required_argument, NULL, 'o' },
     { "flushed", no_argument, NULL, 'f' },
@@ -578,6 +583,7 @@ parse_options (int argc, char *argv[])
     case 't': parameters.threads = number (optarg); break;
     case 'c': parameters.chunk = number (optarg); break;
     case 'h': parameters.hot = number (optarg); break;
+    case 'd': parameters.drift = number (optarg); break;
     case 'v': versions = number (optarg); break;
     case 'o': data_offset = number (optarg); break;
     case 'f': only_flushed = true; break;

@@ -118,13 +118,15 @@ def print_list(numbers):
 
 
 def poison(leg, chunks):
+    """In each 4 KiB and in the last sector, so that no write heals a chunk
+    but one that covers it."""
     for n in chunks:
         first, count = leg.extent(n)
-        for sector in {first, first + count // 2, first + count - 1}:
-            data = bytearray(leg.read(sector, 1))
-            data[100] ^= 0xFF
-            leg.file.seek(sector * SECTOR)
-            leg.file.write(data)
+        data = bytearray(leg.read(first, count))
+        for offset in {*range(100, len(data), 4096), len(data) - 100}:
+            data[offset] ^= 0xFF
+        leg.file.seek(first * SECTOR)
+        leg.file.write(data)
 
 
 def covered(a, b):

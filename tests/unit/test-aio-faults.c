@@ -57,6 +57,7 @@ static struct rt_atomic stuck_fd;  /* submit, pread, fallocate hang; + 1 */
 static bool pread_works;           /* even on stuck_fd */
 static struct rt_atomic hold_fd;   /* events are withheld; + 1 */
 static struct rt_atomic in_submit; /* threads that hang in io_submit */
+static struct rt_atomic hanging;   /* threads that hang, wherever */
 static uint32_t last_rw_flags;     /* of the last iocb that was submitted */
 static unsigned long long last_offset;
 
@@ -96,8 +97,12 @@ nap (void)
 static void
 hang_on (int fd)
 {
+  if (rt_atomic_get (&stuck_fd) != (uint64_t)fd + 1)
+    return;
+  rt_atomic_add (&hanging, 1);
   while (rt_atomic_get (&stuck_fd) == (uint64_t)fd + 1)
     nap ();
+  rt_atomic_sub (&hanging, 1);
 }
 
 int
@@ -918,12 +923,15 @@ START_TEST (zero_hangs)
   struct io *io[20];
 
   ck_assert_int_eq (fill (0, 0, 64 * KiB), 0);
-  leg[0]->timeout = SOON;
+  /* Long enough for two of them to begin. */
+  leg[0]->timeout = 2 * RT_SECOND;
   make_stuck (0);
   for (unsigned i = 0; i < 20; ++i)
     io[i] = io_batch_add (batch, leg[i < 10 ? 0 : 1], IO_ZERO, 0, i * 512, 512,
                           NULL, 0);
   io_batch_submit (batch);
+  while (rt_atomic_get (&hanging) < 2)
+    nap ();
   io_batch_wait (batch);
   for (unsigned i = 0; i < 20; ++i)
     ck_assert_int_eq (io[i]->result, i < 10 ? -ETIMEDOUT : 0);

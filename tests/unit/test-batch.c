@@ -229,7 +229,8 @@ START_TEST (bad_operations_never_reach_the_disk)
     { IO_READ, 0, 64 * MiB + 512 },
   };
   struct disk disk;
-  struct buffer big = { .refs = { 1000 }, .size = SIZE_MAX };
+  uint8_t byte;
+  struct buffer big = { .refs = { 1000 }, .size = SIZE_MAX, .data = &byte };
 
   disk_init (&disk, &here_ops, 0, LONG);
   for (unsigned i = 0; i < sizeof bad / sizeof bad[0]; ++i)

@@ -424,7 +424,7 @@ START_TEST (union_of_copies)
   ck_assert_uint_eq (bitmap_next_needed (bitmap, 3), BITMAP_NO_CHUNK);
   ck_assert (bitmap_range_needed (bitmap, 2 * CHUNK + 5, 1));
   ck_assert (!bitmap_range_needed (bitmap, 3 * CHUNK, 7 * CHUNK));
-  ck_assert_int_eq (bitmap_write_all (bitmap), 0);
+  ck_assert_int_eq (bitmap_write_all (bitmap, false), 0);
   ck_assert_uint_eq (disk.pages[0][256], 0x07);
 }
 END_TEST

@@ -142,6 +142,34 @@ START_TEST (dead_ranges)
 }
 END_TEST
 
+/* A write waits for reads that were there before it, reads for nobody, and
+ * reads do not count when a read asks what is being written.
+ */
+START_TEST (shared_ranges)
+{
+  struct waiter waiter = { .start = 5 };
+  struct range first, second;
+
+  rt_mutex_lock (&lock);
+  range_share (&ranges, 0, 10, &first);
+  ck_assert_int_eq (ranges_overlap (&ranges, 0, 10), RANGE_FREE);
+  ck_assert_int_eq (
+      rt_thread_create (&waiter.thread, "waiter", wait_turn, &waiter), 0);
+  await_ring (2);
+  ck_assert_int_eq (ranges_overlap (&ranges, 0, 10), RANGE_LOCKED);
+  range_share (&ranges, 0, 10, &second); /* later: not waited for */
+  ck_assert_uint_eq (norder, 0);
+  range_unshare (&ranges, &first);
+  while (norder == 0) {
+    rt_mutex_unlock (&lock);
+    rt_mutex_lock (&lock);
+  }
+  range_unshare (&ranges, &second);
+  rt_mutex_unlock (&lock);
+  rt_thread_join (&waiter.thread);
+}
+END_TEST
+
 /* Threads write overlapping ranges of a table of owners: whoever holds a
  * range is the only one in it.
  */
@@ -210,6 +238,7 @@ main (void)
   tcase_add_test (tcase, neighbours_do_not_overlap);
   tcase_add_test (tcase, first_come_first_served);
   tcase_add_test (tcase, dead_ranges);
+  tcase_add_test (tcase, shared_ranges);
   tcase_add_test (tcase, exclusion);
   suite_add_tcase (suite, tcase);
   runner = srunner_create (suite);

@@ -1,0 +1,56 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* The watch thread: I/O that was given up, and legs that hold a thread inside
+ * io_submit.
+ *
+ * It waits for nobody: it joins no round and records nothing, since whoever
+ * leads may be the one who is stuck.  A leg that it fails is recorded by the
+ * next request, or by the clear thread, which it wakes.
+ *
+ * A thread that is stuck inside the kernel cannot be freed from here.  If it
+ * writes data, others go on without the leg.  If it leads a bitmap round or
+ * a metadata update, writes wait until the kernel lets it go.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+
+#include "array/internal.h"
+
+#define TICK RT_SECOND
+
+static void
+look (struct array *array)
+{
+  struct device *stuck;
+
+  rt_mutex_unlock (&array->lock);
+  aio_poll (array->aio);
+  stuck = aio_stuck (array->aio);
+  rt_mutex_lock (&array->lock);
+  if (stuck && array->legs[stuck->leg].state == LEG_IN_SYNC) {
+    (void)leg_fail (array, &array->legs[stuck->leg], "stuck in io_submit",
+                    -ETIMEDOUT);
+    rt_cond_broadcast (&array->background_cond);
+  }
+  for (unsigned i = 0; i < array->nlegs; ++i)
+    if (array->legs[i].device
+        && device_lost_writes (array->legs[i].device) == 0)
+      ranges_bury (&array->ranges, &array->legs[i]);
+}
+
+void
+array_watch_main (void *opaque)
+{
+  struct array *array = opaque;
+
+  rt_mutex_lock (&array->lock);
+  while (!array->watch_stopping) {
+    if (!rt_cond_wait_until (&array->watch_cond, &array->lock,
+                             rt_now () + TICK))
+      look (array);
+  }
+  rt_mutex_unlock (&array->lock);
+}
