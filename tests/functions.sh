@@ -77,7 +77,7 @@ helper ()
 server ()
 {
   # shellcheck disable=SC2086
-  $nbdkit "$@"
+  env LD_PRELOAD="${MDBITMAP_PRELOAD:-}" $nbdkit "$@"
 }
 
 requires_nbdkit ()

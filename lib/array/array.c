@@ -230,8 +230,8 @@ start_threads (struct array *array)
   if (err != 0)
     return err;
   array->have_clear_thread = true;
-  err = rt_thread_create (&array->sync_thread, "mdbitmap-sync",
-                          array_sync_main, array);
+  err = rt_thread_create (&array->sync_thread, "mdbitmap-sync", array_sync_main,
+                          array);
   if (err == 0)
     array->have_sync_thread = true;
   return err;
@@ -268,8 +268,8 @@ activate (struct array *array)
   if (err != 0) {
     stop_threads (array);
     array->stopping = false; /* there is no thread to see it */
-    log_error (array->log, "array %s: cannot be made writable: %s",
-               array->uuid, strerror (-err));
+    log_error (array->log, "array %s: cannot be made writable: %s", array->uuid,
+               strerror (-err));
     return err;
   }
   rt_mutex_lock (&array->lock);
@@ -295,8 +295,8 @@ array_activate (struct array *array)
 static bool
 wait_for_writes (struct array *array)
 {
-  uint64_t deadline = rt_now () + 2 * min_u64 (array->options.leg_timeout,
-                                               3600 * RT_SECOND);
+  uint64_t deadline =
+      rt_now () + 2 * min_u64 (array->options.leg_timeout, 3600 * RT_SECOND);
 
   while (array->writes > 0)
     if (!rt_cond_wait_until (&array->background_cond, &array->lock, deadline))

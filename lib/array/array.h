@@ -35,7 +35,7 @@ struct array_options {
   unsigned nlegs;
   enum array_degraded degraded;
   bool refuse_full_resync;
-  bool read_only; /* never write, whatever is asked: activate fails */
+  bool read_only;         /* never write, whatever is asked: activate fails */
   uint64_t leg_timeout;   /* nanoseconds */
   unsigned daemon_sleep;  /* seconds; 0: what the bitmap says */
   uint64_t sync_rate_min; /* bytes per second and leg */
@@ -63,8 +63,8 @@ enum array_write_flags {
  * the array, of any alignment.  All writes need array_activate first
  * (-EROFS).  -EIO is the only other error except -ENOMEM.
  */
-extern int array_read (struct array *array, void *data, uint32_t count,
-                       uint64_t offset);
+extern int
+array_read (struct array *array, void *data, uint32_t count, uint64_t offset);
 extern int array_write (struct array *array, const void *data, uint32_t count,
                         uint64_t offset, unsigned flags);
 extern int array_zero (struct array *array, uint64_t count, uint64_t offset,
@@ -92,16 +92,16 @@ extern void array_get_info (struct array *array, struct array_info *info);
 /* What happened since array_open, for tests and measurements. */
 struct array_counters {
   uint64_t reads, writes, zeroes, flushes; /* requests */
-  uint64_t bitmap_rounds;    /* group commits that wrote pages */
-  uint64_t bitmap_pages;     /* pages written, per copy */
-  uint64_t metadata_updates; /* superblock generations */
-  uint64_t clear_flushes;    /* flushes of all legs by the lazy clear */
-  uint64_t resync_chunks;    /* chunks that resync finished */
-  uint64_t resync_bytes;     /* bytes that resync wrote */
+  uint64_t bitmap_rounds;                  /* group commits that wrote pages */
+  uint64_t bitmap_pages;                   /* pages written, per copy */
+  uint64_t metadata_updates;               /* superblock generations */
+  uint64_t clear_flushes; /* flushes of all legs by the lazy clear */
+  uint64_t resync_chunks; /* chunks that resync finished */
+  uint64_t resync_bytes;  /* bytes that resync wrote */
 };
 
-extern void array_get_counters (struct array *array,
-                                struct array_counters *counters);
+extern void
+array_get_counters (struct array *array, struct array_counters *counters);
 
 /* ---- making arrays ---- */
 

@@ -65,8 +65,8 @@ decode_leg (struct array *array, struct leg *leg, const uint8_t *block)
 
   if (!sb)
     return -ENOMEM;
-  err = superblock_1_decode (block, SUPERBLOCK_1_2_SECTOR, sectors, sb,
-                             &intact, &error);
+  err = superblock_1_decode (block, SUPERBLOCK_1_2_SECTOR, sectors, sb, &intact,
+                             &error);
   if (err == -ENOENT)
     log_error (array->log,
                "leg %s: no md superblock of version 1.2 found at byte 4096; "
@@ -103,9 +103,9 @@ read_leg_superblock (struct array *array, struct leg *leg)
   buffer = buffer_new (SUPERBLOCK_1_BYTES);
   if (!buffer)
     return -ENOMEM;
-  err = device_run (leg->device, IO_READ, 0,
-                    SUPERBLOCK_1_2_SECTOR * SECTOR_SIZE, SUPERBLOCK_1_BYTES,
-                    buffer);
+  err =
+      device_run (leg->device, IO_READ, 0, SUPERBLOCK_1_2_SECTOR * SECTOR_SIZE,
+                  SUPERBLOCK_1_BYTES, buffer);
   if (err != 0)
     log_error (array->log, "leg %s: reading the superblock: %s", leg->name,
                strerror (-err));
@@ -166,8 +166,7 @@ check_split_brain (struct array *array, const struct leg *a,
 
   if (own_role (accused) > ROLE_LAST || (!ab && !ba))
     return 0;
-  if (!(ab && ba)
-      && accuser->superblock->events >= accused->superblock->events)
+  if (!(ab && ba) && accuser->superblock->events >= accused->superblock->events)
     return 0;
   log_error (array->log,
              "split brain: leg %s (events %ju) says that leg %s (events %ju) "
@@ -204,14 +203,12 @@ static const char *
 unfit (const struct array *array, const struct leg *leg,
        const struct leg *freshest, char *why, size_t size)
 {
-  const struct superblock_1 *sb = leg->superblock, *best
-      = freshest->superblock;
+  const struct superblock_1 *sb = leg->superblock, *best = freshest->superblock;
   unsigned role = superblock_1_role (best, sb->dev_number);
 
   if (sb->events + 1 < best->events) {
     snprintf (why, size, "stale: events %ju < %ju of leg %s",
-              (uintmax_t)sb->events, (uintmax_t)best->events,
-              freshest->name);
+              (uintmax_t)sb->events, (uintmax_t)best->events, freshest->name);
     return why;
   }
   if (role == ROLE_FAULTY)
@@ -234,24 +231,23 @@ unfit (const struct array *array, const struct leg *leg,
   return NULL;
 }
 
-#define CHECK_SAME(field, format, type)                                       \
-  do {                                                                        \
-    if (sb->field != best->field) {                                           \
-      log_error (array->log,                                                  \
-                 "leg %s: field " #field ": found " format                    \
-                 ", expected " format " as on leg %s",                        \
-                 leg->name, (type)sb->field, (type)best->field,               \
-                 freshest->name);                                             \
-      return -EINVAL;                                                         \
-    }                                                                         \
+#define CHECK_SAME(field, format, type)                         \
+  do {                                                          \
+    if (sb->field != best->field) {                             \
+      log_error (array->log,                                    \
+                 "leg %s: field " #field ": found " format      \
+                 ", expected " format " as on leg %s",          \
+                 leg->name, (type)sb->field, (type)best->field, \
+                 freshest->name);                               \
+      return -EINVAL;                                           \
+    }                                                           \
   } while (0)
 
 static int
 check_geometry (struct array *array, const struct leg *leg,
                 const struct leg *freshest)
 {
-  const struct superblock_1 *sb = leg->superblock, *best
-      = freshest->superblock;
+  const struct superblock_1 *sb = leg->superblock, *best = freshest->superblock;
 
   CHECK_SAME (level, "%d", int);
   CHECK_SAME (layout, "%u", unsigned);
@@ -281,8 +277,7 @@ place_leg (struct array *array, struct leg *leg)
   leg->bitmap_offset = (uint64_t)bitmap * SECTOR_SIZE;
   if (sb->bblog_size > 0 && bblog > bitmap && bblog < end)
     end = bblog;
-  if ((int64_t)sb->super_offset > bitmap
-      && (int64_t)sb->super_offset < end)
+  if ((int64_t)sb->super_offset > bitmap && (int64_t)sb->super_offset < end)
     end = (int64_t)sb->super_offset;
   leg->bitmap_room = (uint64_t)(end - bitmap) * SECTOR_SIZE;
   if (aligned (leg, leg->data_offset) && aligned (leg, leg->bitmap_offset)
@@ -325,8 +320,8 @@ accept_legs (struct array *array, const struct leg *freshest)
       err = place_leg (array, leg);
     if (err != 0)
       return err;
-    leg->slot = superblock_1_role (freshest->superblock,
-                                   leg->superblock->dev_number);
+    leg->slot =
+        superblock_1_role (freshest->superblock, leg->superblock->dev_number);
     leg->events = leg->superblock->events;
     leg_set_state (array, leg, LEG_IN_SYNC, "assembled");
     if (leg->events == array->events
@@ -375,8 +370,7 @@ check_slots (struct array *array)
     if (degraded == ARRAY_DEGRADED_ALLOW
         || (degraded == ARRAY_DEGRADED_AUTO && !expected)) {
       log_notice (array->log, "array %s: slot %u has no leg%s: degraded",
-                  array->uuid, slot,
-                  expected ? "" : ", which is on record");
+                  array->uuid, slot, expected ? "" : ", which is on record");
       continue;
     }
     log_error (array->log,
@@ -459,8 +453,7 @@ array_assemble (struct array *array)
   array->logical_block = SECTOR_SIZE;
   for (unsigned i = 0; i < array->nlegs; ++i)
     if (array->legs[i].state == LEG_IN_SYNC)
-      array->logical_block
-          = (uint32_t)max_u64 (array->logical_block,
-                               array->legs[i].device->limits.logical_block);
+      array->logical_block = (uint32_t)max_u64 (
+          array->logical_block, array->legs[i].device->limits.logical_block);
   return 0;
 }

@@ -74,9 +74,8 @@ judge (struct array *array, struct io_batch *batch, struct leg **legs,
     if (results[i] == 0)
       legs[i]->events = events;
   }
-  return legs_fail (array, legs, results, n, "writing the superblock")
-             ? 0
-             : -EIO;
+  return legs_fail (array, legs, results, n, "writing the superblock") ? 0
+                                                                       : -EIO;
 }
 
 /* Write superblocks to these legs at once.  The lock is released for the
@@ -94,9 +93,8 @@ write_superblocks (struct array *array, struct leg **legs, unsigned n,
     return -ENOMEM;
   for (unsigned i = 0; i < n && err == 0; ++i) {
     struct buffer *buffer = render (array, legs[i], events, clean);
-    uint64_t length
-        = round_up (superblock_1_length (legs[i]->superblock),
-                    legs[i]->device->limits.logical_block);
+    uint64_t length = round_up (superblock_1_length (legs[i]->superblock),
+                                legs[i]->device->limits.logical_block);
 
     if (!buffer)
       err = -ENOMEM;
@@ -252,8 +250,7 @@ lead (struct array *array)
     log_error (array->log,
                "array %s: the metadata could not be written: %s (failure "
                "%ju); requests that depend on it fail",
-               array->uuid, strerror (-err),
-               (uintmax_t)array->update_errors);
+               array->uuid, strerror (-err), (uintmax_t)array->update_errors);
   rt_order_leave (RT_ORDER_METADATA);
   rounds_end (&array->updates, err == 0);
 }

@@ -37,14 +37,14 @@ struct leg {
   /* Constant after array_open. */
   unsigned number; /* in the order given */
   const char *name;
-  struct device *device;          /* NULL if it could not be opened */
+  struct device *device;           /* NULL if it could not be opened */
   struct superblock_1 *superblock; /* NULL if it has none that is intact;
                                     * after array_open changed by the leader
                                     * of a metadata update only */
-  unsigned slot;                  /* valid unless ABSENT */
-  uint64_t data_offset;           /* bytes */
-  uint64_t bitmap_offset;         /* bytes from the start of the leg */
-  uint64_t bitmap_room;           /* bytes, to whatever follows */
+  unsigned slot;                   /* valid unless ABSENT */
+  uint64_t data_offset;            /* bytes */
+  uint64_t bitmap_offset;          /* bytes from the start of the leg */
+  uint64_t bitmap_room;            /* bytes, to whatever follows */
   bool write_mostly;
 
   /* Under the lock. */
@@ -54,10 +54,10 @@ struct leg {
   uint64_t read_errors;
   uint64_t last_errors; /* as the last leg in sync */
   uint64_t events;      /* that its superblock carries durably */
-  uint64_t written;   /* goes up when a write is about to be submitted and
-                       * when one has ended */
-  uint64_t flushed;   /* written, when its last good flush was submitted */
-  bool flush_failed;  /* for ever: what was lost will not come back */
+  uint64_t written;     /* goes up when a write is about to be submitted and
+                         * when one has ended */
+  uint64_t flushed;     /* written, when its last good flush was submitted */
+  bool flush_failed;    /* for ever: what was lost will not come back */
 };
 
 /* Is the array marked clean on the legs? */
@@ -77,9 +77,9 @@ struct source_override {
 
 struct array {
   struct rt_mutex lock;
-  const struct log *log; /* constant */
+  const struct log *log;        /* constant */
   struct array_options options; /* constant */
-  struct aio *aio;       /* constant */
+  struct aio *aio;              /* constant */
   struct leg legs[ARRAY_MAX_LEGS];
   unsigned nlegs; /* constant */
 
@@ -89,8 +89,8 @@ struct array {
   char uuid[37];
   struct bitmap *bitmap; /* its contents are guarded by the lock */
   struct bitmap_store store;
-  bool bitmap_rewrite;   /* copies differ from the merge: write them all */
-  bool bitmap_stale;     /* ... and some copy is stale or unusable */
+  bool bitmap_rewrite;     /* copies differ from the merge: write them all */
+  bool bitmap_stale;       /* ... and some copy is stale or unusable */
   uint64_t events_cleared; /* durable on every in-sync leg; under the lock */
 
   /* Metadata; see events.c. */
@@ -142,8 +142,8 @@ extern void leg_set_state (struct array *array, struct leg *leg,
 /* The leg has failed (error: -errno).  False if it is the last one in sync,
  * which stays.
  */
-extern bool leg_fail (struct array *array, struct leg *leg, const char *what,
-                      int error);
+extern bool
+leg_fail (struct array *array, struct leg *leg, const char *what, int error);
 /* The same for the n legs of an operation whose result is an error; if all of
  * them failed, it is the resync source that stays.  False if one had to stay.
  */
@@ -157,8 +157,8 @@ extern unsigned array_in_sync (const struct array *array);
 /* Every slot has an in-sync leg. */
 extern bool array_whole (const struct array *array);
 /* In-sync legs in the order of slots; returns how many. */
-extern unsigned array_working_legs (struct array *array,
-                                    struct leg *legs[ARRAY_MAX_LEGS]);
+extern unsigned
+array_working_legs (struct array *array, struct leg *legs[ARRAY_MAX_LEGS]);
 /* What resync copies from, and what reads of unequal chunks use: the lowest
  * in-sync slot that is not write-mostly, as the kernel's.
  */
@@ -205,18 +205,17 @@ enum write_kind { WRITE_DATA, WRITE_ZEROES };
  * and that is the last one.
  */
 extern int array_write_locked (struct array *array, enum write_kind kind,
-                               uint64_t offset, uint64_t length,
-                               unsigned flags, struct buffer *data,
-                               struct leg **lost);
+                               uint64_t offset, uint64_t length, unsigned flags,
+                               struct buffer *data, struct leg **lost);
 
 /* ---- read.c ---- */
 
 /* Read blocks (as above; what needs resync lies in one chunk) into a new
  * buffer.  mine: the caller holds the range.  0, -EIO or -ENOMEM.
  */
-extern int array_read_blocks (struct array *array, uint64_t offset,
-                              uint64_t length, bool mine,
-                              struct buffer **buffer);
+extern int
+array_read_blocks (struct array *array, uint64_t offset, uint64_t length,
+                   bool mine, struct buffer **buffer);
 /* -EAGAIN besides: what needs resync spans chunks now, ask for less. */
 /* The leg that serves an unequal chunk. */
 extern struct leg *array_chunk_source (struct array *array, uint64_t chunk);

@@ -47,8 +47,8 @@ leg_set_state (struct array *array, struct leg *leg, enum leg_state state,
 {
   assert (legal[leg->state][state]);
   log_debug (array->log, LOG_LEGS, "leg %s: slot %u: %s -> %s: %s", leg->name,
-             leg->slot, leg_state_string (leg->state),
-             leg_state_string (state), why);
+             leg->slot, leg_state_string (leg->state), leg_state_string (state),
+             why);
   leg->state = state;
 }
 

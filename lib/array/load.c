@@ -106,11 +106,11 @@ read_header (struct array *array, struct copy *copy)
     err = 0;
   }
   else {
-    err = bitmap_superblock_decode (buffer->data, &copy->header, &intact,
-                                    &error);
+    err =
+        bitmap_superblock_decode (buffer->data, &copy->header, &intact, &error);
     if (err == -ENOENT) {
-      log_error (array->log, "leg %s: bitmap: no bitmap at byte %ju",
-                 leg->name, (uintmax_t)leg->bitmap_offset);
+      log_error (array->log, "leg %s: bitmap: no bitmap at byte %ju", leg->name,
+                 (uintmax_t)leg->bitmap_offset);
       err = 0;
     }
     else if (err != 0)
@@ -130,17 +130,15 @@ load_copy (struct array *array, const struct copy *copy, bool first)
 {
   const struct leg *leg = copy->leg;
   uint64_t pages = bitmap_page_count (array->bitmap);
-  uint64_t bytes
-      = round_up (bitmap_bytes (bitmap_chunk_count (array->bitmap)),
-                  leg->device->limits.logical_block);
+  uint64_t bytes = round_up (bitmap_bytes (bitmap_chunk_count (array->bitmap)),
+                             leg->device->limits.logical_block);
   struct buffer *buffer = buffer_new_zero (READ_BYTES);
   int err = buffer ? 0 : -ENOMEM;
 
   for (uint64_t page = 0; page < pages && err == 0;
        page += READ_BYTES / BITMAP_PAGE_BYTES) {
     uint64_t at = page * BITMAP_PAGE_BYTES;
-    uint64_t n
-        = min_u64 (READ_BYTES / BITMAP_PAGE_BYTES, pages - page);
+    uint64_t n = min_u64 (READ_BYTES / BITMAP_PAGE_BYTES, pages - page);
 
     err = device_run (leg->device, IO_READ, 0, leg->bitmap_offset + at,
                       min_u64 (READ_BYTES, bytes - at), buffer);
@@ -189,8 +187,8 @@ load_copies (struct array *array, const struct copy *copies, unsigned n,
 static int
 check_full_resync (struct array *array, bool stale)
 {
-  const char *why = stale ? "its bitmap is stale"
-                          : "every chunk is marked in its bitmap";
+  const char *why =
+      stale ? "its bitmap is stale" : "every chunk is marked in its bitmap";
 
   if (array_in_sync (array) < 2
       || bitmap_needed (array->bitmap) < bitmap_chunk_count (array->bitmap))
@@ -203,8 +201,7 @@ check_full_resync (struct array *array, bool stale)
                array->uuid, why);
     return -EINVAL;
   }
-  log_notice (array->log,
-              "array %s: full resync, since it is not clean and %s",
+  log_notice (array->log, "array %s: full resync, since it is not clean and %s",
               array->uuid, why);
   return 0;
 }
@@ -289,8 +286,7 @@ check_copies (struct array *array, const struct copy *copies, unsigned n,
 static void
 announce (struct array *array)
 {
-  const char *state
-      = array_whole (array) ? "all legs in sync" : "degraded";
+  const char *state = array_whole (array) ? "all legs in sync" : "degraded";
 
   if (bitmap_needed (array->bitmap) > 0 && array_in_sync (array) < 2)
     log_notice (array->log,
@@ -308,9 +304,8 @@ announce (struct array *array)
                 (uintmax_t)bitmap_chunk_count (array->bitmap),
                 array_source (array)->name);
   else
-    log_notice (array->log, "array %s: %u of %u legs, %s; %s",
-                array->uuid, array_in_sync (array), array->table->raid_disks,
-                state,
+    log_notice (array->log, "array %s: %u of %u legs, %s; %s", array->uuid,
+                array_in_sync (array), array->table->raid_disks, state,
                 array->clean ? "clean" : "not clean, but no chunk is marked");
 }
 

@@ -88,9 +88,9 @@ range_lock (struct ranges *ranges, struct rt_mutex *lock, uint64_t start,
     return -ENOMEM;
   rt_order_enter (RT_ORDER_RANGE);
   append (ranges, range, start, length, false);
-  while ((overlap = overlap_before (ranges, range, range->start, range->end,
-                                    true))
-         == RANGE_LOCKED) {
+  while (
+      (overlap = overlap_before (ranges, range, range->start, range->end, true))
+      == RANGE_LOCKED) {
     ranges->waiting++;
     rt_cond_wait (&ranges->cond, lock);
     ranges->waiting--;
@@ -127,8 +127,7 @@ range_unshare (struct ranges *ranges, struct range *range)
 }
 
 void
-range_kill (struct ranges *ranges, struct range *range,
-            const struct leg *leg)
+range_kill (struct ranges *ranges, struct range *range, const struct leg *leg)
 {
   assert (!range->dead);
   range->dead = leg;
@@ -154,6 +153,5 @@ ranges_bury (struct ranges *ranges, const struct leg *leg)
 enum range_overlap
 ranges_overlap (const struct ranges *ranges, uint64_t start, uint64_t length)
 {
-  return overlap_before (ranges, &ranges->head, start, start + length,
-                         false);
+  return overlap_before (ranges, &ranges->head, start, start + length, false);
 }

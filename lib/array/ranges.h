@@ -19,8 +19,8 @@
 struct leg;
 
 struct range {
-  uint64_t start, end; /* bytes, end excluded */
-  bool shared;         /* a read: writes wait for it, it waits for nobody */
+  uint64_t start, end;    /* bytes, end excluded */
+  bool shared;            /* a read: writes wait for it, it waits for nobody */
   const struct leg *dead; /* never unlocked: a write of unknown outcome may
                            * still happen on this leg */
   struct range *next, *prev;
@@ -46,20 +46,20 @@ extern void range_unlock (struct ranges *ranges, struct range *range);
  * for it.  Else it might have seen the write on one leg, and a read after it
  * might not see it on another.  range is the caller's.
  */
-extern void range_share (struct ranges *ranges, uint64_t start,
-                         uint64_t length, struct range *range);
+extern void range_share (struct ranges *ranges, uint64_t start, uint64_t length,
+                         struct range *range);
 extern void range_unshare (struct ranges *ranges, struct range *range);
 
 /* Instead of range_unlock. */
-extern void range_kill (struct ranges *ranges, struct range *range,
-                        const struct leg *leg);
+extern void
+range_kill (struct ranges *ranges, struct range *range, const struct leg *leg);
 /* The leg has let go of everything: unlock what is dead because of it. */
 extern void ranges_bury (struct ranges *ranges, const struct leg *leg);
 
 enum range_overlap { RANGE_FREE, RANGE_LOCKED, RANGE_DEAD };
 
 /* Does any write that is under way, or waits to be, overlap? */
-extern enum range_overlap ranges_overlap (const struct ranges *ranges,
-                                          uint64_t start, uint64_t length);
+extern enum range_overlap
+ranges_overlap (const struct ranges *ranges, uint64_t start, uint64_t length);
 
 #endif /* MDBITMAP_RANGES_H */

@@ -108,8 +108,8 @@ choose (struct array *array, uint64_t offset, uint64_t length, bool mine,
     return choice;
   if (bitmap_range_needed (array->bitmap, offset, length)) {
     choice.needed = true;
-    choice.leg = array_chunk_source (
-        array, offset / bitmap_chunk_bytes (array->bitmap));
+    choice.leg =
+        array_chunk_source (array, offset / bitmap_chunk_bytes (array->bitmap));
     return choice;
   }
   choice.shared = !mine && overlap == RANGE_FREE;

@@ -85,8 +85,7 @@ source_unreadable (struct array *array, struct piece *piece, int err)
   struct leg *leg = piece->legs[piece->source];
 
   if (err == -ETIMEDOUT) {
-    if (!leg_fail (array, leg, "reading", err)
-        || array_settle (array) != 0)
+    if (!leg_fail (array, leg, "reading", err) || array_settle (array) != 0)
       return -EIO;
     return -EAGAIN;
   }
@@ -149,8 +148,7 @@ static const struct leg *
 lost_leg (const struct piece *piece)
 {
   for (unsigned i = 0; i < piece->n; ++i)
-    if (piece->results[i] == -ETIMEDOUT
-        && piece->legs[i]->state == LEG_IN_SYNC
+    if (piece->results[i] == -ETIMEDOUT && piece->legs[i]->state == LEG_IN_SYNC
         && device_lost_writes (piece->legs[i]->device) > 0)
       return piece->legs[i];
   return NULL;
@@ -216,8 +214,7 @@ wait_for_rate (struct array *array, struct pace *pace, uint64_t length)
     rate = array->options.sync_rate_max;
   pace->next = max_u64 (pace->next, now);
   if (rate != UINT64_MAX)
-    pace->next
-        += (uint64_t)((double)length * (double)RT_SECOND / (double)rate);
+    pace->next += (uint64_t)((double)length * (double)RT_SECOND / (double)rate);
   while (!array->stopping && rt_now () < pace->next)
     (void)rt_cond_wait_until (&array->background_cond, &array->lock,
                               pace->next);
@@ -230,8 +227,8 @@ static int
 resync_chunk (struct array *array, uint64_t chunk, struct pace *pace)
 {
   uint64_t start = chunk * bitmap_chunk_bytes (array->bitmap);
-  uint64_t end
-      = min_u64 (start + bitmap_chunk_bytes (array->bitmap), array->size);
+  uint64_t end =
+      min_u64 (start + bitmap_chunk_bytes (array->bitmap), array->size);
   uint64_t offset = start, length;
   unsigned tries = 0;
   int err;

@@ -27,9 +27,8 @@ static uint64_t
 pages_length (const struct array *array, const struct leg *leg, uint64_t page,
               unsigned n)
 {
-  uint64_t used = round_up (
-      bitmap_bytes (bitmap_chunk_count (array->bitmap)),
-      leg->device->limits.logical_block);
+  uint64_t used = round_up (bitmap_bytes (bitmap_chunk_count (array->bitmap)),
+                            leg->device->limits.logical_block);
   uint64_t start = page * BITMAP_PAGE_BYTES;
   uint64_t end = start + (uint64_t)n * BITMAP_PAGE_BYTES;
 
@@ -94,8 +93,8 @@ static int
 write_pages (struct bitmap_store *store, struct buffer *images,
              const uint64_t *pages, unsigned n)
 {
-  struct array *array
-      = (struct array *)((char *)store - offsetof (struct array, store));
+  struct array *array =
+      (struct array *)((char *)store - offsetof (struct array, store));
   struct leg *legs[ARRAY_MAX_LEGS];
   struct io_batch *batch;
   unsigned nlegs;

@@ -52,9 +52,8 @@ send (struct array *array, enum write_kind kind, uint64_t offset,
     struct leg *leg = sent->legs[i];
 
     leg->written++;
-    io_batch_add (batch, leg->device,
-                  kind == WRITE_DATA ? IO_WRITE : IO_ZERO, io_flags,
-                  leg->data_offset + offset, length, data, 0);
+    io_batch_add (batch, leg->device, kind == WRITE_DATA ? IO_WRITE : IO_ZERO,
+                  io_flags, leg->data_offset + offset, length, data, 0);
   }
   rt_mutex_unlock (&array->lock);
   rt_order_enter (RT_ORDER_BATCH);
@@ -113,9 +112,9 @@ left_unequal (struct array *array, uint64_t offset, uint64_t length)
 }
 
 int
-array_write_locked (struct array *array, enum write_kind kind,
-                    uint64_t offset, uint64_t length, unsigned flags,
-                    struct buffer *data, struct leg **lost)
+array_write_locked (struct array *array, enum write_kind kind, uint64_t offset,
+                    uint64_t length, unsigned flags, struct buffer *data,
+                    struct leg **lost)
 {
   struct sent sent;
   bool unequal = false;
@@ -210,8 +209,8 @@ fill_edges (struct array *array, struct buffer *buffer, uint64_t start,
 
   err = fill_edge (array, buffer->data, start, 0, offset - start);
   if (err == 0)
-    err = fill_edge (array, buffer->data + (end - start), last, end - last,
-                     tail);
+    err =
+        fill_edge (array, buffer->data + (end - start), last, end - last, tail);
   return err;
 }
 

@@ -47,10 +47,10 @@ log_debugging (const struct log *log, enum log_area area)
 }
 
 /* The arguments are not evaluated unless the area is shown. */
-#define log_debug(log, area, ...)                                             \
-  do {                                                                        \
-    if (log_debugging ((log), (area)))                                        \
-      log_debug_line ((log), __VA_ARGS__);                                    \
+#define log_debug(log, area, ...)          \
+  do {                                     \
+    if (log_debugging ((log), (area)))     \
+      log_debug_line ((log), __VA_ARGS__); \
   } while (0)
 
 #endif /* MDBITMAP_LOG_H */

@@ -46,8 +46,8 @@ result_of (const struct rounds *rounds, uint64_t round)
 {
   uint64_t ago = rounds->finished - round;
 
-  bool failed = ago < 64 ? rounds->failures >> ago & 1
-                         : rounds->last_failure >= round;
+  bool failed =
+      ago < 64 ? rounds->failures >> ago & 1 : rounds->last_failure >= round;
 
   return failed ? ROUNDS_FAILED : ROUNDS_DONE;
 }

@@ -21,11 +21,11 @@
 #include "base/rt.h"
 
 struct rounds {
-  uint64_t filling;  /* the round that newcomers join; starts at 1 */
-  uint64_t finished; /* all rounds up to this one have ended */
-  uint64_t failures; /* bit n: round finished - n failed */
-  uint64_t last_failure; /* the newest round that failed, 0 for none */
-  bool leading;      /* somebody leads, or is about to */
+  uint64_t filling;       /* the round that newcomers join; starts at 1 */
+  uint64_t finished;      /* all rounds up to this one have ended */
+  uint64_t failures;      /* bit n: round finished - n failed */
+  uint64_t last_failure;  /* the newest round that failed, 0 for none */
+  bool leading;           /* somebody leads, or is about to */
   struct rt_cond cond[2]; /* followers of odd and of even rounds */
 };
 
@@ -42,9 +42,8 @@ enum rounds_result {
  * older.  Who leads begins the filling round at that time, which may be
  * newer than the one asked for, never older.
  */
-extern enum rounds_result rounds_join (struct rounds *rounds,
-                                       struct rt_mutex *mutex,
-                                       uint64_t round);
+extern enum rounds_result
+rounds_join (struct rounds *rounds, struct rt_mutex *mutex, uint64_t round);
 
 /* By the leader: close the filling round and get its number.  Until then
  * newcomers may still join it.

@@ -109,8 +109,8 @@ extern void rt_thread_join (struct rt_thread *thread);
  */
 #define RT_LOCALS 4
 extern void *rt_local_get (const void *owner);
-extern int rt_local_set (const void *owner, void *value,
-                         void (*release) (void *value));
+extern int
+rt_local_set (const void *owner, void *value, void (*release) (void *value));
 /* The calling thread forgets the owner's value without releasing it. */
 extern void rt_local_forget (const void *owner);
 

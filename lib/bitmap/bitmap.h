@@ -27,8 +27,7 @@ struct bitmap;
  */
 extern struct bitmap *bitmap_new (const struct bitmap_superblock *header,
                                   uint64_t size, struct bitmap_store *store,
-                                  struct rt_mutex *lock,
-                                  const struct log *log);
+                                  struct rt_mutex *lock, const struct log *log);
 extern void bitmap_free (struct bitmap *bitmap);
 
 extern uint64_t bitmap_page_count (const struct bitmap *bitmap);
@@ -39,9 +38,9 @@ extern uint64_t bitmap_page_count (const struct bitmap *bitmap);
  * needed: the chunks must be resynced.  *differs is set to true if the copy
  * and the merge of all before it are not the same.  0 or -ENOMEM.
  */
-extern int bitmap_load_page (struct bitmap *bitmap, uint64_t page,
-                             const uint8_t *image, bool needed, bool first,
-                             bool *differs);
+extern int
+bitmap_load_page (struct bitmap *bitmap, uint64_t page, const uint8_t *image,
+                  bool needed, bool first, bool *differs);
 
 /* Set every bit.  0 or -ENOMEM. */
 extern int bitmap_load_all_set (struct bitmap *bitmap, bool needed);
@@ -114,8 +113,8 @@ extern bool bitmap_clear_apply (struct bitmap *bitmap, uint64_t *cursor,
 /* The first chunk from that one on that needs resync. */
 extern uint64_t bitmap_next_needed (struct bitmap *bitmap, uint64_t chunk);
 /* True if any chunk of the range needs resync. */
-extern bool bitmap_range_needed (struct bitmap *bitmap, uint64_t offset,
-                                 uint64_t length);
+extern bool
+bitmap_range_needed (struct bitmap *bitmap, uint64_t offset, uint64_t length);
 /* The chunk is equal on all in-sync legs: it no longer needs resync.  Its
  * bit stays until it is cleared lazily.
  */

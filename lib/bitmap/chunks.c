@@ -61,8 +61,8 @@ bitmap_new (const struct bitmap_superblock *header, uint64_t size,
   bitmap->taken = rt_calloc (bitmap->pages, sizeof bitmap->taken[0]);
   bitmap->is_dirty = rt_calloc (bitmap->pages, sizeof bitmap->is_dirty[0]);
   bitmap->blocks = rt_calloc (block_count (bitmap), sizeof bitmap->blocks[0]);
-  if (!bitmap->images || !bitmap->dirty || !bitmap->taken
-      || !bitmap->is_dirty || !bitmap->blocks) {
+  if (!bitmap->images || !bitmap->dirty || !bitmap->taken || !bitmap->is_dirty
+      || !bitmap->blocks) {
     bitmap_free (bitmap);
     return NULL;
   }
@@ -203,7 +203,7 @@ bitmap_gather (struct bitmap *bitmap, uint64_t chunk, uint16_t *state)
   struct round_chunks *gathered = &bitmap->gathered[parity];
 
   assert (*state & CHUNK_SET);
-  *state &= (uint16_t)~(CHUNK_DURABLE | CHUNK_ROUND);
+  *state &= (uint16_t) ~(CHUNK_DURABLE | CHUNK_ROUND);
   if (parity)
     *state |= CHUNK_ROUND;
   if (gathered->n < ROUND_LIST)
@@ -303,8 +303,7 @@ bitmap_next_needed (struct bitmap *bitmap, uint64_t chunk)
   if (bitmap->needed == 0)
     return BITMAP_NO_CHUNK;
   while (chunk < bitmap->chunks) {
-    const struct chunk_block *block
-        = bitmap->blocks[chunk / CHUNKS_PER_BLOCK];
+    const struct chunk_block *block = bitmap->blocks[chunk / CHUNKS_PER_BLOCK];
 
     if (!block || block->set == 0) {
       chunk = round_down (chunk, CHUNKS_PER_BLOCK) + CHUNKS_PER_BLOCK;

@@ -85,24 +85,23 @@ struct bitmap {
 /* The state of a chunk, or NULL if its block was never allocated. */
 extern uint16_t *bitmap_chunk_state (struct bitmap *bitmap, uint64_t chunk);
 /* As above, allocated if need be; NULL when out of memory. */
-extern uint16_t *bitmap_chunk_state_new (struct bitmap *bitmap,
-                                         uint64_t chunk);
+extern uint16_t *bitmap_chunk_state_new (struct bitmap *bitmap, uint64_t chunk);
 
 /* Set the bit of a chunk, or clear it, in the image and the state.  The
  * image of the page exists.
  */
-extern void bitmap_set_bit (struct bitmap *bitmap, uint64_t chunk,
-                            uint16_t *state);
-extern void bitmap_clear_bit (struct bitmap *bitmap, uint64_t chunk,
-                              uint16_t *state);
+extern void
+bitmap_set_bit (struct bitmap *bitmap, uint64_t chunk, uint16_t *state);
+extern void
+bitmap_clear_bit (struct bitmap *bitmap, uint64_t chunk, uint16_t *state);
 extern void bitmap_set_needed (struct bitmap *bitmap, uint16_t *state);
 
 /* The page must be written by the filling round. */
 extern void bitmap_mark_dirty (struct bitmap *bitmap, uint64_t page);
 
 /* The chunk's bit goes out with the filling round. */
-extern void bitmap_gather (struct bitmap *bitmap, uint64_t chunk,
-                           uint16_t *state);
+extern void
+bitmap_gather (struct bitmap *bitmap, uint64_t chunk, uint16_t *state);
 
 /* The image of a page, made if need be; NULL when out of memory. */
 extern uint8_t *bitmap_image (struct bitmap *bitmap, uint64_t page);

@@ -53,8 +53,7 @@ each_set_chunk (struct bitmap *bitmap, uint64_t *cursor, void *opaque,
     looked++;
     for (unsigned i = 0; i < CHUNKS_PER_BLOCK; ++i)
       if (block->state[i] & CHUNK_SET)
-        each (bitmap, *cursor * CHUNKS_PER_BLOCK + i, &block->state[i],
-              opaque);
+        each (bitmap, *cursor * CHUNKS_PER_BLOCK + i, &block->state[i], opaque);
   }
   return *cursor < blocks;
 }
@@ -73,7 +72,7 @@ select_chunk (struct bitmap *bitmap, uint64_t chunk, uint16_t *state,
 
   (void)bitmap;
   (void)chunk;
-  *state &= (uint16_t)~(CHUNK_TOUCHED | CHUNK_CHOSEN);
+  *state &= (uint16_t) ~(CHUNK_TOUCHED | CHUNK_CHOSEN);
   if (young || !(*state & CHUNK_DURABLE)
       || (*state & (CHUNK_WRITERS | CHUNK_NEEDED)))
     return;
@@ -110,8 +109,8 @@ clear_chunk (struct bitmap *bitmap, uint64_t chunk, uint16_t *state,
 }
 
 bool
-bitmap_clear_apply (struct bitmap *bitmap, uint64_t *cursor,
-                    uint64_t *cleared, uint64_t *need)
+bitmap_clear_apply (struct bitmap *bitmap, uint64_t *cursor, uint64_t *cleared,
+                    uint64_t *need)
 {
   bool more = each_set_chunk (bitmap, cursor, cleared, clear_chunk);
 
@@ -154,8 +153,7 @@ bitmap_load_page (struct bitmap *bitmap, uint64_t page, const uint8_t *image,
 
   page_chunks (bitmap, page, &first, &end);
   for (uint64_t chunk = first; chunk < end; ++chunk) {
-    const uint8_t *byte
-        = &image[bitmap_bit_byte (chunk) % BITMAP_PAGE_BYTES];
+    const uint8_t *byte = &image[bitmap_bit_byte (chunk) % BITMAP_PAGE_BYTES];
     const uint16_t *state = bitmap_chunk_state (bitmap, chunk);
     bool set = *byte & bitmap_bit_mask (chunk);
     bool was_set = state && (*state & CHUNK_SET);

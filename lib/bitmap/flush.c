@@ -186,15 +186,14 @@ static void
 gather (struct bitmap *bitmap)
 {
   uint64_t now = rt_now ();
-  uint64_t deadline
-      = now + min_u64 (bitmap->last_duration / 2, GATHER_NANOSECONDS);
+  uint64_t deadline =
+      now + min_u64 (bitmap->last_duration / 2, GATHER_NANOSECONDS);
 
   if (bitmap->expected < 2 || now - bitmap->last_end > bitmap->last_duration)
     return;
   bitmap->gathering = true;
   while (bitmap->joined < bitmap->expected
-         && rt_cond_wait_until (&bitmap->gather_cond, bitmap->lock,
-                                deadline))
+         && rt_cond_wait_until (&bitmap->gather_cond, bitmap->lock, deadline))
     ;
   bitmap->gathering = false;
 }
@@ -223,9 +222,9 @@ lead (struct bitmap *bitmap)
   start = rt_now ();
   if (bitmap->dirty_count > 0)
     bitmap->counters.rounds++;
-  log_debug (bitmap->log, LOG_BITMAP,
-             "bitmap: round %ju: %u chunks, %ju pages", (uintmax_t)round,
-             bitmap->gathered[round & 1].n, (uintmax_t)bitmap->dirty_count);
+  log_debug (bitmap->log, LOG_BITMAP, "bitmap: round %ju: %u chunks, %ju pages",
+             (uintmax_t)round, bitmap->gathered[round & 1].n,
+             (uintmax_t)bitmap->dirty_count);
   err = write_dirty (bitmap);
   writing_end (bitmap);
   if (err == 0)

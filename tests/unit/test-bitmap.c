@@ -411,11 +411,9 @@ START_TEST (union_of_copies)
   b[257] = 0xfc; /* padding: bits 10 and up mean nothing */
   ck_assert_int_eq (bitmap_load_page (bitmap, 0, a, true, true, &differs), 0);
   ck_assert (!differs);
-  ck_assert_int_eq (bitmap_load_page (bitmap, 0, a, true, false, &differs),
-                    0);
+  ck_assert_int_eq (bitmap_load_page (bitmap, 0, a, true, false, &differs), 0);
   ck_assert (!differs);
-  ck_assert_int_eq (bitmap_load_page (bitmap, 0, b, true, false, &differs),
-                    0);
+  ck_assert_int_eq (bitmap_load_page (bitmap, 0, b, true, false, &differs), 0);
   ck_assert (differs);
   ck_assert_uint_eq (bitmap_marked (bitmap), 3);
   ck_assert_uint_eq (bitmap_needed (bitmap), 3);

@@ -90,21 +90,22 @@ START_TEST (first_come_first_served)
   /* 5 overlaps the held range; 12 overlaps only 5, and must wait for it
    * though it could run at once; 100 overlaps nothing.
    */
-  struct waiter waiters[3] = { { .start = 5 }, { .start = 12 },
+  struct waiter waiters[3] = { { .start = 5 },
+                               { .start = 12 },
                                { .start = 100 } };
   struct range *held;
 
   rt_mutex_lock (&lock);
   ck_assert_int_eq (range_lock (&ranges, &lock, 0, 10, &held), 0);
   for (unsigned i = 0; i < 2; ++i) {
-    ck_assert_int_eq (rt_thread_create (&waiters[i].thread, "waiter",
-                                        wait_turn, &waiters[i]),
-                      0);
+    ck_assert_int_eq (
+        rt_thread_create (&waiters[i].thread, "waiter", wait_turn, &waiters[i]),
+        0);
     await_ring (2 + i);
   }
-  ck_assert_int_eq (rt_thread_create (&waiters[2].thread, "waiter", wait_turn,
-                                      &waiters[2]),
-                    0);
+  ck_assert_int_eq (
+      rt_thread_create (&waiters[2].thread, "waiter", wait_turn, &waiters[2]),
+      0);
   while (norder == 0) {
     rt_mutex_unlock (&lock);
     rt_mutex_lock (&lock);
