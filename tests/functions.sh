@@ -101,15 +101,14 @@ requires_nbdkit
 # ---- where it happens ----
 
 tmp=$(mktemp -d "${TMPDIR:-/tmp}/mdbitmap.XXXXXX")
-servers=
 
 cleanup ()
 {
   local status=$? name
 
   trap - EXIT
-  for name in $servers; do
-    kill -KILL "$(cat "$tmp/$name.pid")" 2>/dev/null || :
+  for name in $(jobs -p); do
+    kill -KILL "$name" 2>/dev/null || :
   done
   wait
   if [ "$status" -ne 0 ] && [ "$status" -ne 77 ]; then
@@ -157,8 +156,8 @@ started_or_ended ()
 }
 
 # start NAME ARGUMENT...: nbdkit with these arguments, in the background of
-# the test.  False, with its $status, if it does not start.  $preload is preloaded into it, and
-# $prefix is a command that runs it.
+# the test.  False, with its $status, if it does not start.  $preload is
+# preloaded into it, and $prefix is a command that runs it.
 start ()
 {
   local name=$1 pid
@@ -178,7 +177,6 @@ start ()
     wait "$pid" || status=$?
     return 1
   fi
-  servers="$servers $name"
 }
 
 # start_array NAME ARGUMENT...: the same with our plugin; it must start.
@@ -238,16 +236,6 @@ refuses_all ()
     || fail "nbdkit mdbitmap $*: '$lines' does not say '$second'"
 }
 
-forget ()
-{
-  local name left=
-
-  for name in $servers; do
-    [ "$name" = "$1" ] || left="$left $name"
-  done
-  servers=$left
-}
-
 # stop NAME: an orderly end.
 stop ()
 {
@@ -256,7 +244,6 @@ stop ()
   pid=$(cat "$tmp/$1.pid")
   kill -TERM "$pid"
   wait "$pid" || status=$?
-  forget "$1"
   [ "$status" -eq 0 ] || fail "$1: nbdkit ended with status $status"
 }
 
@@ -268,7 +255,6 @@ crash ()
   pid=$(cat "$tmp/$1.pid")
   kill -KILL "$pid"
   wait "$pid" 2>/dev/null || :
-  forget "$1"
 }
 
 uri ()

@@ -78,8 +78,8 @@ struct device {
   const struct device_ops *ops;
   char *name; /* as the user gave it; owned */
   struct device_limits limits;
-  uint64_t timeout;           /* nanoseconds for one operation, RT_NEVER */
-  struct rt_atomic abandoned; /* operations abandoned and not yet done */
+  uint64_t timeout;             /* nanoseconds for one operation, RT_NEVER */
+  struct rt_atomic abandoned;   /* operations abandoned and not yet done */
   struct rt_atomic lost_writes; /* of these, those that may yet change it */
   const struct log *log;
   int leg; /* number in traces; set by the owner, -1 at first */

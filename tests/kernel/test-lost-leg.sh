@@ -43,8 +43,10 @@ uml_run lost "$tmp/leg0" "$tmp/leg1" "$tmp/ledger" <<'BODY'
     marked=$(wc -l < /run/marked)
     [ "$marked" -gt 0 ] || die "nothing is marked"
     mdadm /dev/md0 --re-add $b 2>&1
+    until [ "$(md_state)" = UU ]; do
+      sleep 0.1
+    done
     md_settle
-    expect "legs after --re-add" UU "$(md_state)"
     expect "sectors copied, of $marked chunks" "$sectors" \
            $(($(sectors_written "$(data_device leg1)") - before))
     expect mismatch_cnt 0 "$(md_check)"

@@ -11,15 +11,17 @@
 #   legs.py             reads legs from outside: bits, poison, comparison
 #   history.c           writes load with a ledger, and verifies it afterwards
 #   insmod.c            inserts a kernel module
-#   test-uml.sh         the oracle itself: the kernel against the kernel
-#   test-kernel-to-us.sh    (a) mdadm creates, we serve, the kernel agrees
-#   test-us-to-kernel.sh    (b) we create, the kernel and mdadm agree
-#   test-kill-server.sh     (c) we are killed, the kernel resyncs
-#   test-kill-kernel.sh     (d) the kernel is killed, we resync
-#   test-nbd-client.sh      (e) ext4 on our export, and the server is killed
-#   volatile.sh         legs that lose their caches, inside
-#   test-volatile-legs.sh   power cuts with such legs
-#   test-block-legs.sh  our server on block devices: O_EXCL, BLKZEROOUT
+#   test-uml.sh             the oracle itself: the kernel against the kernel
+#   test-kernel-to-us.sh    mdadm creates, we serve, the kernel agrees
+#   test-us-to-kernel.sh    we create, the kernel and mdadm agree
+#   test-layout.sh          where we put things on legs of all sizes
+#   test-kill-server.sh     we are killed, the kernel resyncs
+#   test-kill-kernel.sh     the kernel is killed, we resync
+#   test-alternate.sh       both in turns, in the middle of resyncs
+#   test-lost-leg.sh        a leg fails here, and comes back there
+#   test-nbd-client.sh      ext4 on our export, and the server is killed
+#   test-block-legs.sh      block devices: O_EXCL, BLKZEROOUT
+#   test-volatile-legs.sh   power cuts, with legs that lose their caches
 #
 # The kernel boots with the root of the host as its own root, on hostfs, so
 # that each program and file of the host is there under the same name.  Images
