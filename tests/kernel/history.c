@@ -26,11 +26,11 @@
  *
  * Options, for write: --seed N --threads N --chunk BYTES --hot N (only N
  * chunks, drawn by the seed, are written) --drift N (after N versions of a
- * thread one of the chunks gives way to another one) --versions N (stop after that many
- * in each thread; else go on until the target fails, which ends the program
- * with status 0 and a message), --continue (what the ledger tells of, with
- * its options).  For verify: --offset BYTES, where the data
- * begin in the target, and --flushed.
+ * thread one of the chunks gives way to another one) --versions N (stop after
+ * that many in each thread; else go on until the target fails, which ends the
+ * program with status 0 and a message), --continue (what the ledger tells of,
+ * with its options).  For verify: --offset BYTES, where the data begin in the
+ * target, and --flushed.
  */
 
 #include <config.h>
@@ -51,10 +51,10 @@
 
 #include <libnbd.h>
 
-#define SECTOR 512
-#define BLOCK 4096
+#define SECTOR      512
+#define BLOCK       4096
 #define MAX_THREADS 64
-#define MAGIC UINT64_C (0x79726f7473696821)
+#define MAGIC       UINT64_C (0x79726f7473696821)
 
 /* Sector 0 of the ledger. */
 struct parameters {
@@ -94,7 +94,11 @@ struct thread {
 };
 
 static struct parameters parameters = {
-  .magic = MAGIC, .seed = 1, .threads = 4, .chunk = 65536, .hot = 64,
+  .magic = MAGIC,
+  .seed = 1,
+  .threads = 4,
+  .chunk = 65536,
+  .hot = 64,
 };
 static const char *target_name;
 static const char *ledger_name;
@@ -167,7 +171,9 @@ static void
 fill_sector (uint8_t *data, uint64_t sector, uint64_t version)
 {
   struct stamp stamp = {
-    .magic = MAGIC, .seed = parameters.seed, .sector = sector,
+    .magic = MAGIC,
+    .seed = parameters.seed,
+    .sector = sector,
     .version = version,
   };
   uint64_t word = mix (parameters.seed ^ mix (sector) ^ version);
@@ -195,17 +201,16 @@ target_open (struct target *target, bool writing)
   target->fd = -1;
   if (is_uri (target_name)) {
     target->nbd = nbd_create ();
-    if (target->nbd == NULL ||
-        nbd_connect_uri (target->nbd, target_name) == -1) {
+    if (target->nbd == NULL
+        || nbd_connect_uri (target->nbd, target_name) == -1) {
       fprintf (stderr, "history: %s\n", nbd_get_error ());
       exit (1);
     }
     return;
   }
   /* Past the page cache, which would die with the kernel. */
-  target->fd = open (target_name,
-                     writing ? O_RDWR | O_DIRECT | O_CLOEXEC
-                             : O_RDONLY | O_CLOEXEC);
+  target->fd = open (target_name, writing ? O_RDWR | O_DIRECT | O_CLOEXEC
+                                          : O_RDONLY | O_CLOEXEC);
   if (target->fd == -1)
     die (target_name);
 }
@@ -233,7 +238,8 @@ target_write (struct target *target, void *data, uint64_t offset, bool fua)
 
   if (target->nbd != NULL) {
     if (nbd_pwrite (target->nbd, data, BLOCK, offset,
-                    fua ? LIBNBD_CMD_FLAG_FUA : 0) == -1)
+                    fua ? LIBNBD_CMD_FLAG_FUA : 0)
+        == -1)
       return nbd_get_error ();
     return NULL;
   }
@@ -261,8 +267,7 @@ target_read (struct target *target, void *data, size_t count, uint64_t offset)
     }
     return;
   }
-  if (pread (target->fd, data, count, data_offset + offset)
-      != (ssize_t) count)
+  if (pread (target->fd, data, count, data_offset + offset) != (ssize_t)count)
     die ("read");
 }
 
@@ -286,7 +291,7 @@ ledger_open (bool create)
 static void
 ledger_write (unsigned sector, void *buffer)
 {
-  if (pwrite (ledger, buffer, SECTOR, (off_t) sector * SECTOR) != SECTOR)
+  if (pwrite (ledger, buffer, SECTOR, (off_t)sector * SECTOR) != SECTOR)
     die (ledger_name);
 }
 
@@ -297,7 +302,7 @@ ledger_read (unsigned sector, void *buffer)
   ssize_t r;
 
   memset (buffer, 0, SECTOR);
-  r = pread (ledger, buffer, SECTOR, (off_t) sector * SECTOR);
+  r = pread (ledger, buffer, SECTOR, (off_t)sector * SECTOR);
   if (r == -1)
     die (ledger_name);
 }
@@ -431,9 +436,9 @@ bounds_from_ledger (void)
     for (version = 1; version <= progress->answered + 1; version++) {
       block = block_of (i, version);
       bounds[block].most = version;
-      if (version <= progress->flushed ||
-          (version <= progress->answered &&
-           (!only_flushed || has_fua (version))))
+      if (version <= progress->flushed
+          || (version <= progress->answered
+              && (!only_flushed || has_fua (version))))
         bounds[block].least = version;
     }
     total += progress->answered;
@@ -441,7 +446,8 @@ bounds_from_ledger (void)
   }
   free (progress);
   printf ("history: %" PRIu64 " writes answered, %" PRIu64
-          " of them before a flush\n", total, flushed);
+          " of them before a flush\n",
+          total, flushed);
   return bounds;
 }
 
@@ -462,14 +468,14 @@ sector_is_good (const uint8_t *data, uint64_t sector,
   }
   else {
     fill_sector (wanted, sector, stamp.version);
-    if (memcmp (data, wanted, SECTOR) == 0 &&
-        stamp.version >= bounds->least && stamp.version <= bounds->most)
+    if (memcmp (data, wanted, SECTOR) == 0 && stamp.version >= bounds->least
+        && stamp.version <= bounds->most)
       return true;
   }
   printf ("history: sector %" PRIu64 ": found %s version %" PRIu64
-          ", expected %" PRIu64 " to %" PRIu64 "\n", sector,
-          stamp.magic == MAGIC ? "written" : "unwritten",
-          stamp.version, bounds->least, bounds->most);
+          ", expected %" PRIu64 " to %" PRIu64 "\n",
+          sector, stamp.magic == MAGIC ? "written" : "unwritten", stamp.version,
+          bounds->least, bounds->most);
   return false;
 }
 
@@ -530,7 +536,7 @@ answered (void)
 static int
 do_wait (uint64_t wanted)
 {
-  unsigned tries = 600;
+  unsigned tries = 1800;
   uint64_t before, total;
 
   ledger_open (false);
@@ -579,20 +585,39 @@ parse_options (int argc, char *argv[])
 
   while ((option = getopt_long (argc, argv, "", options, NULL)) != -1)
     switch (option) {
-    case 's': parameters.seed = number (optarg); break;
-    case 't': parameters.threads = number (optarg); break;
-    case 'c': parameters.chunk = number (optarg); break;
-    case 'h': parameters.hot = number (optarg); break;
-    case 'd': parameters.drift = number (optarg); break;
-    case 'v': versions = number (optarg); break;
-    case 'o': data_offset = number (optarg); break;
-    case 'f': only_flushed = true; break;
-    case 'C': go_on = true; break;
-    default: exit (2);
+    case 's':
+      parameters.seed = number (optarg);
+      break;
+    case 't':
+      parameters.threads = number (optarg);
+      break;
+    case 'c':
+      parameters.chunk = number (optarg);
+      break;
+    case 'h':
+      parameters.hot = number (optarg);
+      break;
+    case 'd':
+      parameters.drift = number (optarg);
+      break;
+    case 'v':
+      versions = number (optarg);
+      break;
+    case 'o':
+      data_offset = number (optarg);
+      break;
+    case 'f':
+      only_flushed = true;
+      break;
+    case 'C':
+      go_on = true;
+      break;
+    default:
+      exit (2);
     }
-  if (parameters.threads < 1 || parameters.threads > MAX_THREADS ||
-      parameters.hot < 1 || parameters.chunk % BLOCK != 0 ||
-      parameters.chunk / BLOCK < parameters.threads) {
+  if (parameters.threads < 1 || parameters.threads > MAX_THREADS
+      || parameters.hot < 1 || parameters.chunk % BLOCK != 0
+      || parameters.chunk / BLOCK < parameters.threads) {
     fprintf (stderr, "history: each thread needs a block in each chunk\n");
     exit (2);
   }

@@ -6,8 +6,12 @@
 # export, whose legs are block devices, makes an ext4 on it and writes files.
 # The server is killed with SIGKILL while files are written, restarted,
 # attached again, three times.  After the journal has been replayed fsck finds
-# nothing, and every file that was fsynced is there and whole.  In the end
-# the kernel's md takes the legs, and finds the same.
+# nothing, and every file that was fsynced is there and whole.
+#
+# Then the same through a proxy that tries again what has failed, so that the
+# file system never hears of the death (nbd-client's -persist does not achieve
+# that: the device fails).  In the end the kernel's md takes the legs, and
+# finds the same.
 
 # shellcheck source=tests/kernel/uml.sh
 . "$(dirname "$0")/uml.sh"
@@ -56,6 +60,16 @@ uml_run ext4 "$tmp/leg0" "$tmp/leg1" <<'BODY'
     { cat /run/fsynced-* /run/lines 2>/dev/null || :; } | wc -l
   }
 
+  # await N: until N more are noted.
+  await ()
+  {
+    local i wanted=$(($(noted) + $1))
+    for ((i = 0; i < 200 && $(noted) < wanted; i++)); do
+      sleep 0.3
+    done
+    [ "$(noted)" -ge "$wanted" ] || die "too few files written"
+  }
+
   verify_files ()
   {
     local file
@@ -80,17 +94,13 @@ uml_run ext4 "$tmp/leg0" "$tmp/leg1" <<'BODY'
   mount /dev/nbd0 /run/mnt
 
   for round in 1 2 3; do
-    before=$(noted)
     write_files "$round-a" &
     a=$!
     write_files "$round-b" &
     b=$!
     write_lines "$round" &
     c=$!
-    for ((i = 0; i < 600 && $(noted) < before + 60; i++)); do
-      sleep 0.1
-    done
-    [ "$(noted)" -ge $((before + 60)) ] || die "too few files written"
+    await 40
     server_kill
     # Requests in flight would wait for ever: the driver gives up on them when
     # it is told to disconnect, or after nbd-client's -timeout.
@@ -111,6 +121,40 @@ uml_run ext4 "$tmp/leg0" "$tmp/leg1" <<'BODY'
 
   umount /run/mnt
   nbd-client -d /dev/nbd0
+  nbdkit -f -U /run/proxy.sock -P /run/proxy.pid --filter=retry \
+         nbd uri="$uri" retries=60 retry-delay=1 retry-exponential=no \
+         > "$tmp/proxy.log" 2>&1 &
+  proxy=$!
+  server_within 100 test -e /run/proxy.pid
+  nbd-client -unix /run/proxy.sock /dev/nbd0 -b 512 > /dev/null 2>&1
+  mount /dev/nbd0 /run/mnt
+  dmesg -c > /run/dmesg
+  (
+    i=0
+    until [ -e /run/enough ]; do
+      i=$((i + 1))
+      dd if=/dev/urandom of="/run/mnt/proxy-$i" bs=20000 count=1 conv=fsync \
+         status=none
+      (cd /run/mnt && sha256sum "proxy-$i") >> /run/fsynced-proxy
+    done
+  ) &
+  writer=$!
+  await 5
+  server_kill
+  server_log=$tmp/server-4.log
+  server_start "${images[0]}" "${images[1]}"
+  await 5
+  touch /run/enough
+  wait "$writer" || die "the file system noticed that the server was killed"
+  if dmesg | grep -i -E 'nbd0.*error|error.*nbd0'; then
+    die "the device failed"
+  fi
+  echo "through a proxy that tries again:"
+  verify_files
+  umount /run/mnt
+  nbd-client -d /dev/nbd0
+  kill "$proxy"
+  wait "$proxy" || :
   server_stop
   mdadm --assemble /dev/md0 "${images[0]}" "${images[1]}"
   expect legs UU "$(md_state)"

@@ -145,7 +145,7 @@ uml_begin ()
 # After $uml_deadline seconds the script inside powers off, and if it cannot,
 # uml_wait pulls the plug.
 
-export uml_deadline=90
+export uml_deadline=240
 uml_pid=
 
 uml_start ()
