@@ -60,10 +60,13 @@ NBDKIT_DLL_PUBLIC int mdbitmap_debug_stats;
 static struct options options;
 static struct array *array;
 
-/* One client connection. */
-struct connection {
+/* Connections differ in one thing, so all of them share these two handles:
+ * there is nothing to free, and nothing leaks when nbdkit ends without
+ * closing them, as it often does.
+ */
+static const struct connection {
   bool readonly;
-};
+} connections[] = { { .readonly = false }, { .readonly = true } };
 
 /* ---- messages ---- */
 
@@ -293,7 +296,6 @@ mdbitmap_unload (void)
 static void *
 mdbitmap_open (int readonly)
 {
-  struct connection *connection;
   struct array_info info;
   int err;
 
@@ -305,19 +307,7 @@ mdbitmap_open (int readonly)
       return NULL;
     }
   }
-  connection = malloc (sizeof *connection);
-  if (!connection) {
-    nbdkit_error ("malloc: %m");
-    return NULL;
-  }
-  connection->readonly = readonly || info.read_only;
-  return connection;
-}
-
-static void
-mdbitmap_close (void *handle)
-{
-  free (handle);
+  return (void *)&connections[readonly || info.read_only];
 }
 
 static const char *
@@ -438,8 +428,7 @@ mdbitmap_is_rotational (void *handle)
 /* ---- requests ---- */
 
 /* The answer to a request.  Of the numbers that the server lets through only
- * three can come from the array.  The reason has been logged by the array,
- * once for a leg and not once for each request.
+ * three can come from the array, which has logged the reason.
  */
 static int
 answer (int err, const char *what, uint64_t count, uint64_t offset)
@@ -570,7 +559,6 @@ static struct nbdkit_plugin plugin = {
   .after_fork = mdbitmap_after_fork,
   .cleanup = mdbitmap_cleanup,
   .open = mdbitmap_open,
-  .close = mdbitmap_close,
   .export_description = mdbitmap_export_description,
   .get_size = mdbitmap_get_size,
   .block_size = mdbitmap_block_size,

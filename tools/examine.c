@@ -51,7 +51,7 @@ struct examined {
   uint64_t space_before; /* sectors */
   int64_t space_after;   /* sectors */
   bool has_bblog;
-  char *state;  /* of the slots: one of .AR? each; raid_disks of them */
+  char *state;      /* of the slots: one of .AR? each; raid_disks of them */
   unsigned working; /* slots that have a leg */
   unsigned slots;
 };
@@ -63,8 +63,8 @@ level_name (int32_t level)
     int32_t level;
     const char *name;
   } names[] = {
-    { -4, "multipath" }, { -1, "linear" }, { 0, "raid0" },   { 1, "raid1" },
-    { 4, "raid4" },      { 5, "raid5" },   { 6, "raid6" },   { 10, "raid10" },
+    { -4, "multipath" }, { -1, "linear" }, { 0, "raid0" }, { 1, "raid1" },
+    { 4, "raid4" },      { 5, "raid5" },   { 6, "raid6" }, { 10, "raid10" },
   };
 
   for (size_t i = 0; i < sizeof names / sizeof names[0]; ++i)
@@ -89,9 +89,9 @@ bitmap_sectors (const struct tool_leg *leg)
              != sizeof block
       || bitmap_superblock_decode (block, &bitmap, &intact, &error) < 0)
     return 0;
-  return round_up (bitmap_bytes (bitmap_chunks (bitmap.sync_size,
-                                                bitmap.chunksize)),
-                   BITMAP_PAGE_BYTES)
+  return round_up (
+             bitmap_bytes (bitmap_chunks (bitmap.sync_size, bitmap.chunksize)),
+             BITMAP_PAGE_BYTES)
          / SECTOR_SIZE;
 }
 
@@ -118,8 +118,8 @@ count_space (struct examined *e)
   e->space_before = earliest < (int64_t)s->data_offset
                         ? s->data_offset - (uint64_t)earliest
                         : 0;
-  e->space_after = (int64_t)(e->leg->device->limits.size / SECTOR_SIZE
-                             - s->size - s->data_offset);
+  e->space_after = (int64_t)(e->leg->device->limits.size / SECTOR_SIZE - s->size
+                             - s->data_offset);
 }
 
 static bool
@@ -246,11 +246,11 @@ print_state (const struct examined *e)
             s->devflags & DEV_FLAG_FAILFAST ? " failfast" : "");
   print_time ("    Update Time", s->utime);
   if (e->has_bblog)
-    printf ("  Bad Block Log : %d entries available at offset %" PRId32
-            " sectors%s\n",
-            s->bblog_size * SECTOR_SIZE / 8, s->bblog_offset,
-            s->feature_map & FEATURE_BAD_BLOCKS ? " - bad blocks present."
-                                                : "");
+    printf (
+        "  Bad Block Log : %d entries available at offset %" PRId32
+        " sectors%s\n",
+        s->bblog_size * SECTOR_SIZE / 8, s->bblog_offset,
+        s->feature_map & FEATURE_BAD_BLOCKS ? " - bad blocks present." : "");
   printf ("       Checksum : %" PRIx32 " - correct\n",
           superblock_1_checksum (s->block, s->max_dev));
   printf ("         Events : %" PRIu64 "\n\n\n", s->events);
@@ -265,8 +265,7 @@ print_role (const struct examined *e)
     printf ("   Device Role : Journal\n");
   else
     printf ("   Device Role : %s device %u\n",
-            e->s->feature_map & FEATURE_REPLACEMENT ? "Replacement"
-                                                    : "Active",
+            e->s->feature_map & FEATURE_REPLACEMENT ? "Replacement" : "Active",
             e->role);
   printf ("   Array State : %s ('A' == active, '.' == missing, 'R' == "
           "replacing)\n",
@@ -337,12 +336,11 @@ set_role (json_t *object, const struct examined *e)
 
   json_object_set_new (
       object, "device-role",
-      json_string (e->role == ROLE_SPARE     ? "spare"
-                   : e->role == ROLE_FAULTY  ? "faulty"
-                   : e->role == ROLE_JOURNAL ? "journal"
-                   : e->s->feature_map & FEATURE_REPLACEMENT
-                       ? "replacement"
-                       : "active"));
+      json_string (e->role == ROLE_SPARE                     ? "spare"
+                   : e->role == ROLE_FAULTY                  ? "faulty"
+                   : e->role == ROLE_JOURNAL                 ? "journal"
+                   : e->s->feature_map & FEATURE_REPLACEMENT ? "replacement"
+                                                             : "active"));
   json_object_set_new (object, "slot",
                        slot ? json_integer (e->role) : json_null ());
   json_object_set_new (object, "array-state", json_string (e->state));
@@ -357,9 +355,9 @@ refusal (const struct format_error *error)
   json_object_set_new (object, "field", json_string (error->field));
   json_object_set_new (object, "found", json_string (error->found));
   json_object_set_new (object, "expected", json_string (error->expected));
-  json_object_set_new (object, "advice",
-                       error->advice ? json_string (error->advice)
-                                     : json_null ());
+  json_object_set_new (
+      object, "advice",
+      error->advice ? json_string (error->advice) : json_null ());
   return object;
 }
 
@@ -375,22 +373,19 @@ set_places (json_t *object, const struct examined *e)
   set_sectors (object, "unused-before", e->space_before);
   json_object_set_new (object, "unused-after",
                        json_integer (e->space_after * SECTOR_SIZE));
-  json_object_set_new (
-      object, "recovery-offset",
-      s->feature_map & FEATURE_RECOVERY_OFFSET
-          ? json_integer ((json_int_t)(s->recovery_offset * SECTOR_SIZE))
-          : json_null ());
-  json_object_set_new (
-      object, "bitmap-offset",
-      s->feature_map & FEATURE_BITMAP_OFFSET
-          ? json_integer ((json_int_t)s->bitmap_offset * SECTOR_SIZE)
-          : json_null ());
+  json_object_set_new (object, "recovery-offset",
+                       s->feature_map & FEATURE_RECOVERY_OFFSET ? json_integer (
+                           (json_int_t)(s->recovery_offset * SECTOR_SIZE))
+                                                                : json_null ());
+  json_object_set_new (object, "bitmap-offset",
+                       s->feature_map & FEATURE_BITMAP_OFFSET ? json_integer (
+                           (json_int_t)s->bitmap_offset * SECTOR_SIZE)
+                                                              : json_null ());
   json_object_set_new (
       object, "bad-block-log-offset",
       e->has_bblog ? json_integer ((json_int_t)s->bblog_offset * SECTOR_SIZE)
                    : json_null ());
-  set_sectors (object, "bad-block-log-size",
-               e->has_bblog ? s->bblog_size : 0);
+  set_sectors (object, "bad-block-log-size", e->has_bblog ? s->bblog_size : 0);
 }
 
 static json_t *
@@ -431,9 +426,9 @@ to_json (const struct examined *e)
   set_integer (object, "corrected-reads", s->cnt_corrected_read);
   set_integer (object, "device-number", s->dev_number);
   set_role (object, e);
-  json_object_set_new (object, "refused",
-                       e->leg->refused ? refusal (&e->leg->error)
-                                       : json_null ());
+  json_object_set_new (
+      object, "refused",
+      e->leg->refused ? refusal (&e->leg->error) : json_null ());
   return object;
 }
 

@@ -131,9 +131,7 @@ chunk_text (uint32_t bytes, char buf[16])
 static const char *
 state_text (uint32_t state)
 {
-  return state == 0                ? "OK"
-         : state == BITMAP_STALE   ? "Out of date"
-                                   : "Unknown";
+  return state == 0 ? "OK" : state == BITMAP_STALE ? "Out of date" : "Unknown";
 }
 
 static void
@@ -184,9 +182,9 @@ refusal (const struct examined *e)
   json_object_set_new (object, "field", json_string (e->error.field));
   json_object_set_new (object, "found", json_string (e->error.found));
   json_object_set_new (object, "expected", json_string (e->error.expected));
-  json_object_set_new (object, "advice",
-                       e->error.advice ? json_string (e->error.advice)
-                                       : json_null ());
+  json_object_set_new (
+      object, "advice",
+      e->error.advice ? json_string (e->error.advice) : json_null ());
   return object;
 }
 

@@ -33,8 +33,7 @@ tool_leg_read (const struct tool_leg *leg, uint64_t offset, size_t length,
     return -1;
   }
   do
-    n = pread (aio_fd (leg->device), buffer->data, buffer->size,
-               (off_t)first);
+    n = pread (aio_fd (leg->device), buffer->data, buffer->size, (off_t)first);
   while (n == -1 && errno == EINTR);
   if (n == -1)
     tool_error ("leg %s: reading: %s", leg->path, strerror (errno));

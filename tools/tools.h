@@ -23,17 +23,17 @@ enum tool_exit {
 };
 
 /* "mdbitmap: LINE" on stderr. */
-extern void tool_error (const char *fmt, ...)
-    __attribute__ ((format (printf, 1, 2)));
+extern void
+tool_error (const char *fmt, ...) __attribute__ ((format (printf, 1, 2)));
 /* A usage error: the line, and where help is.  Always TOOL_ERROR. */
-extern int tool_usage_error (const char *fmt, ...)
-    __attribute__ ((format (printf, 1, 2)));
+extern int
+tool_usage_error (const char *fmt, ...) __attribute__ ((format (printf, 1, 2)));
 
 /* A size as nbdkit understands it: a number and one of bsKMGTPE, or nothing.
  * False, and a line, if it is not one.
  */
-extern bool tool_parse_size (const char *option, const char *text,
-                             uint64_t *size);
+extern bool
+tool_parse_size (const char *option, const char *text, uint64_t *size);
 
 /* Remote legs cannot be used yet: false, and a line. */
 extern bool tool_is_local (const char *leg);
@@ -46,7 +46,7 @@ struct tool_leg {
   struct device *device;
   struct superblock_1 superblock; /* valid if intact */
   bool intact;
-  bool refused; /* intact, but it cannot be served */
+  bool refused;              /* intact, but it cannot be served */
   struct format_error error; /* valid if refused, or if not intact */
   bool no_magic;             /* not intact, and nothing was there */
 };
@@ -67,8 +67,8 @@ extern ptrdiff_t tool_leg_read (const struct tool_leg *leg, uint64_t offset,
 extern const char *tool_size_text (uint64_t bytes, char buf[TOOL_SIZE_TEXT]);
 /* Four groups of eight digits, as mdadm. */
 #define TOOL_UUID_TEXT 36
-extern const char *tool_uuid_text (const uint8_t uuid[16],
-                                   char buf[TOOL_UUID_TEXT]);
+extern const char *
+tool_uuid_text (const uint8_t uuid[16], char buf[TOOL_UUID_TEXT]);
 
 /* ---- subcommands: arguments begin at argv[1] ---- */
 

@@ -204,8 +204,10 @@ unfit (const struct array *array, const struct leg *leg,
        const struct leg *freshest, char *why, size_t size)
 {
   const struct superblock_1 *sb = leg->superblock, *best = freshest->superblock;
-  unsigned role = superblock_1_role (best, sb->dev_number);
+  unsigned role;
 
+  assert (sb && best);
+  role = superblock_1_role (best, sb->dev_number);
   if (sb->events + 1 < best->events) {
     snprintf (why, size, "stale: events %ju < %ju of leg %s",
               (uintmax_t)sb->events, (uintmax_t)best->events, freshest->name);
@@ -249,6 +251,7 @@ check_geometry (struct array *array, const struct leg *leg,
 {
   const struct superblock_1 *sb = leg->superblock, *best = freshest->superblock;
 
+  assert (sb && best);
   CHECK_SAME (level, "%d", int);
   CHECK_SAME (layout, "%u", unsigned);
   CHECK_SAME (chunksize, "%u", unsigned);

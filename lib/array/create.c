@@ -69,8 +69,9 @@ check_options (const struct creation *creation)
   if (options->bitmap_chunk != 0
       && (!is_power_of_2 (options->bitmap_chunk)
           || options->bitmap_chunk < LAYOUT_MIN_CHUNK)) {
-    log_error (creation->log, "bitmap-chunk %" PRIu32 " is not a power of two "
-                              "of at least 4096",
+    log_error (creation->log,
+               "bitmap-chunk %" PRIu32 " is not a power of two "
+               "of at least 4096",
                options->bitmap_chunk);
     return -EINVAL;
   }
@@ -127,11 +128,11 @@ check_twice (const struct creation *creation)
     for (unsigned j = 0; j < i; ++j) {
       const struct new_leg *a = &creation->legs[j], *b = &creation->legs[i];
 
-      if (a->path && b->path && a->is_device == b->is_device
-          && a->dev == b->dev && a->ino == b->ino
-          && strcmp (a->base, b->base) == 0) {
-        log_error (creation->log, "leg %s is the same as leg %s; each leg can "
-                                  "be given once",
+      if (a->path && b->path && a->is_device == b->is_device && a->dev == b->dev
+          && a->ino == b->ino && strcmp (a->base, b->base) == 0) {
+        log_error (creation->log,
+                   "leg %s is the same as leg %s; each leg can "
+                   "be given once",
                    b->path, a->path);
         return -EINVAL;
       }
@@ -154,9 +155,9 @@ is_begun (const struct creation *creation, const struct new_leg *leg)
          && layout_1_2_leg (creation->options->size / SECTOR_SIZE,
                             creation->options->bitmap_chunk, &sectors, &error)
                 == 0
-         && leg->old_size < sectors * SECTOR_SIZE
-         && fstat (fd, &st) == 0 && st.st_blocks > 0
-         && lseek (fd, 0, SEEK_DATA) == -1 && errno == ENXIO;
+         && leg->old_size < sectors * SECTOR_SIZE && fstat (fd, &st) == 0
+         && st.st_blocks > 0 && lseek (fd, 0, SEEK_DATA) == -1
+         && errno == ENXIO;
 }
 
 static int
@@ -237,9 +238,9 @@ read_superblock (const struct creation *creation, struct new_leg *leg)
     buffer_unref (buffer);
     return -ENOMEM;
   }
-  err = device_run (leg->device, IO_READ, 0,
-                    SUPERBLOCK_1_2_SECTOR * SECTOR_SIZE, SUPERBLOCK_1_BYTES,
-                    buffer);
+  err =
+      device_run (leg->device, IO_READ, 0, SUPERBLOCK_1_2_SECTOR * SECTOR_SIZE,
+                  SUPERBLOCK_1_BYTES, buffer);
   if (err < 0) {
     log_error (creation->log, "leg %s: reading the superblock: %s", leg->path,
                strerror (-err));
@@ -346,13 +347,15 @@ check_half_made (const struct creation *creation, const struct new_leg *leg,
                " were asked for; ask for what it has, or for no size",
                leg->path, s->size * SECTOR_SIZE, size);
   else if (s->raid_disks != creation->nlegs)
-    log_error (log, "leg %s: its array has %" PRIu32 " slots, and %u legs "
-                    "were given; give all of them",
+    log_error (log,
+               "leg %s: its array has %" PRIu32 " slots, and %u legs "
+               "were given; give all of them",
                leg->path, s->raid_disks, creation->nlegs);
   else if (s->dev_number != leg->slot
            || superblock_1_role (s, s->dev_number) != leg->slot)
-    log_error (log, "leg %s: it is in slot %u, and was given for slot %u; "
-                    "give the legs in the order of their slots",
+    log_error (log,
+               "leg %s: it is in slot %u, and was given for slot %u; "
+               "give the legs in the order of their slots",
                leg->path, superblock_1_role (s, s->dev_number), leg->slot);
   else
     return 0;
@@ -389,8 +392,8 @@ check_mixture (struct creation *creation)
   for (unsigned i = 0; i < creation->nlegs && err == 0; ++i)
     if (creation->legs[i].superblock) {
       leg = &creation->legs[i];
-      creation->legs[i].write_mostly
-          = leg->superblock->devflags & DEV_FLAG_WRITE_MOSTLY;
+      creation->legs[i].write_mostly =
+          leg->superblock->devflags & DEV_FLAG_WRITE_MOSTLY;
       err = check_half_made (creation, leg, first->superblock);
     }
   if (err < 0)
@@ -484,8 +487,9 @@ common_size (struct creation *creation)
     if (!leg->path)
       continue;
     if (leg->fresh) {
-      log_error (creation->log, "leg %s: a new file needs a size; give the "
-                                "size of the array",
+      log_error (creation->log,
+                 "leg %s: a new file needs a size; give the "
+                 "size of the array",
                  leg->path);
       return -EINVAL;
     }
@@ -512,8 +516,9 @@ plan_leg (struct creation *creation, struct new_leg *leg)
   else {
     sectors = leg->device->limits.size / SECTOR_SIZE;
     if (creation->size * SECTOR_SIZE % leg->device->limits.logical_block != 0) {
-      log_error (creation->log, "leg %s has logical blocks of %" PRIu32
-                                " bytes; give a size that is a multiple",
+      log_error (creation->log,
+                 "leg %s has logical blocks of %" PRIu32
+                 " bytes; give a size that is a multiple",
                  leg->path, leg->device->limits.logical_block);
       return -EINVAL;
     }
@@ -539,9 +544,10 @@ check_kept (const struct creation *creation, const struct new_leg *leg)
       && s->data_size == leg->layout.data_size
       && s->bblog_offset == leg->layout.bblog_offset)
     return 0;
-  log_error (creation->log, "leg %s: its array was made with another bitmap "
-                            "or layout; make it anew with mdbitmap create "
-                            "--force",
+  log_error (creation->log,
+             "leg %s: its array was made with another bitmap "
+             "or layout; make it anew with mdbitmap create "
+             "--force",
              leg->path);
   return -EINVAL;
 }
@@ -570,10 +576,9 @@ plan (struct creation *creation)
   /* One leg is always equal to itself.  A slot that is empty misses
    * everything, so that all bits are set, as md has them.
    */
-  creation->clean
-      = !creation->finishing
-        && (creation->options->assume_clean || fresh == present
-            || present == 1);
+  creation->clean =
+      !creation->finishing
+      && (creation->options->assume_clean || fresh == present || present == 1);
   creation->mark_all = !creation->clean || present < creation->nlegs;
   return err;
 }
@@ -587,8 +592,7 @@ close_legs (struct creation *creation, int err)
     struct new_leg *leg = &creation->legs[i];
 
     /* A new file goes as it came, unless it belongs to an array by now. */
-    if (err < 0 && leg->device && leg->fresh
-        && !creation->superblocks_begun) {
+    if (err < 0 && leg->device && leg->fresh && !creation->superblocks_begun) {
       if (leg->created)
         unlink (leg->path);
       else if (ftruncate (aio_fd (leg->device), (off_t)leg->old_size) == -1)
@@ -602,8 +606,7 @@ close_legs (struct creation *creation, int err)
 }
 
 int
-array_create (const struct array_create_options *options,
-              const struct log *log)
+array_create (const struct array_create_options *options, const struct log *log)
 {
   struct creation *creation = rt_calloc (1, sizeof *creation);
   int err;

@@ -46,7 +46,7 @@ struct creation {
   struct aio *aio;
   struct new_leg legs[ARRAY_MAX_LEGS];
   unsigned nlegs;
-  bool nothing_to_do; /* the array is there */
+  bool nothing_to_do;                   /* the array is there */
   const struct superblock_1 *finishing; /* of an array made halfway */
 
   uint64_t size; /* sectors */

@@ -25,8 +25,8 @@
 #include "array/create.h"
 #include "base/bytes.h"
 
-#define BITMAP_PIECE  MiB
-#define DAEMON_SLEEP  5 /* seconds, as mdadm */
+#define BITMAP_PIECE   MiB
+#define DAEMON_SLEEP   5   /* seconds, as mdadm */
 #define CREATE_MAX_DEV 128 /* as mdadm */
 
 /* Offset of the superblock, bytes. */
@@ -36,8 +36,7 @@ static int
 failed (const struct creation *creation, const struct new_leg *leg,
         const char *what, int err)
 {
-  log_error (creation->log, "leg %s: %s: %s", leg->path, what,
-             strerror (-err));
+  log_error (creation->log, "leg %s: %s: %s", leg->path, what, strerror (-err));
   return err;
 }
 
@@ -46,14 +45,14 @@ failed (const struct creation *creation, const struct new_leg *leg,
 static int
 make_file (struct creation *creation, struct new_leg *leg)
 {
-  const uint64_t size
-      = (leg->layout.data_offset + leg->layout.data_size) * SECTOR_SIZE;
+  const uint64_t size =
+      (leg->layout.data_offset + leg->layout.data_size) * SECTOR_SIZE;
   int err;
 
   if (!leg->device) {
-    err = aio_open (creation->aio, leg->path, AIO_CREATE,
-                    creation->options->leg_timeout, &leg->device,
-                    &leg->created);
+    err =
+        aio_open (creation->aio, leg->path, AIO_CREATE,
+                  creation->options->leg_timeout, &leg->device, &leg->created);
     if (err < 0)
       return err;
     if (leg->device->limits.size != 0 || !aio_is_file (leg->device)) {
@@ -63,8 +62,9 @@ make_file (struct creation *creation, struct new_leg *leg)
     }
   }
   if (creation->size * SECTOR_SIZE % leg->device->limits.logical_block != 0) {
-    log_error (creation->log, "leg %s has logical blocks of %" PRIu32
-                              " bytes; give a size that is a multiple",
+    log_error (creation->log,
+               "leg %s has logical blocks of %" PRIu32
+               " bytes; give a size that is a multiple",
                leg->path, leg->device->limits.logical_block);
     return -EINVAL;
   }
@@ -73,8 +73,7 @@ make_file (struct creation *creation, struct new_leg *leg)
     return err; /* it has said why */
   if (leg->device->limits.size != size) {
     log_error (creation->log,
-               "leg %s: has %" PRIu64 " bytes after %" PRIu64
-               " were allocated",
+               "leg %s: has %" PRIu64 " bytes after %" PRIu64 " were allocated",
                leg->path, leg->device->limits.size, size);
     return -EIO;
   }
@@ -109,8 +108,8 @@ flush_all (const struct creation *creation)
     return -ENOMEM;
   for (unsigned i = 0; i < creation->nlegs; ++i)
     if (creation->legs[i].device)
-      ios[i] = io_batch_add (batch, creation->legs[i].device, IO_FLUSH, 0, 0,
-                             0, NULL, 0);
+      ios[i] = io_batch_add (batch, creation->legs[i].device, IO_FLUSH, 0, 0, 0,
+                             NULL, 0);
   return run (creation, batch, ios, "flushing");
 }
 
@@ -185,7 +184,7 @@ bitmap_piece (const struct creation *creation, const uint8_t *header,
   if (!creation->mark_all && from < last)
     memset (data, 0, (size_t)min_u64 (length, last - from));
   if (!creation->mark_all && last >= from && last < from + length)
-    data[last - from] = (uint8_t)~(bitmap_bit_mask (chunks) - 1);
+    data[last - from] = (uint8_t) ~(bitmap_bit_mask (chunks) - 1);
   if (from == 0)
     memcpy (data, header, BITMAP_SUPERBLOCK_BYTES);
 }
@@ -228,8 +227,7 @@ write_bitmap (const struct creation *creation, const uint8_t set_uuid[16])
   bitmap_header (creation, set_uuid, header);
   for (uint64_t from = 0; from < bytes && err == 0; from += length) {
     length = min_u64 (BITMAP_PIECE, bytes - from);
-    bitmap_piece (creation, header, chunks, from, (size_t)length,
-                  piece->data);
+    bitmap_piece (creation, header, chunks, from, (size_t)length, piece->data);
     err = write_piece (creation, piece, from, length);
   }
   buffer_unref (piece);
@@ -323,11 +321,10 @@ check_superblock (const struct new_leg *leg, const uint8_t *block)
   if (!s)
     return;
   err = superblock_1_decode (block, SUPERBLOCK_1_2_SECTOR,
-                             leg->device->limits.size / SECTOR_SIZE, s,
-                             &intact, &error);
+                             leg->device->limits.size / SECTOR_SIZE, s, &intact,
+                             &error);
   assert (err == 0);
-  assert (layout_check (s, NULL, leg->device->limits.size / SECTOR_SIZE,
-                        &error)
+  assert (layout_check (s, NULL, leg->device->limits.size / SECTOR_SIZE, &error)
           == 0);
   (void)err;
   rt_free (s);
@@ -364,8 +361,7 @@ write_superblock (struct creation *creation, struct new_leg *leg,
 
 /* Slot by slot, those that are not write-mostly first. */
 static int
-write_superblocks (struct creation *creation,
-                   const struct superblock_1 *common)
+write_superblocks (struct creation *creation, const struct superblock_1 *common)
 {
   int err = 0;
 
@@ -404,8 +400,7 @@ create_write (struct creation *creation)
   if (err == 0)
     err = write_superblocks (creation, common);
   if (err == 0)
-    log_notice (creation->log,
-                "array %s, %u slots: %" PRIu64 " bytes, %s",
+    log_notice (creation->log, "array %s, %u slots: %" PRIu64 " bytes, %s",
                 creation->finishing ? "finished" : "made", creation->nlegs,
                 creation->size * SECTOR_SIZE,
                 creation->clean ? "clean" : "all of it to be resynced");

@@ -15,6 +15,7 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 
 #include "array/internal.h"
@@ -54,6 +55,7 @@ judge (struct array *array, struct io_batch *batch, struct leg_flush *list)
 
   for (unsigned i = 0; i < n; ++i) {
     legs[i] = list[i].leg;
+    assert (legs[i]);
     results[i] = io_batch_get (batch, i)->result;
     if (results[i] == 0)
       legs[i]->flushed = list[i].written;
@@ -66,7 +68,7 @@ judge (struct array *array, struct io_batch *batch, struct leg_flush *list)
 static int
 lead (struct array *array)
 {
-  struct leg_flush list[ARRAY_MAX_LEGS];
+  struct leg_flush list[ARRAY_MAX_LEGS] = { { NULL, 0 } };
   struct io_batch *batch;
   int err;
 

@@ -57,6 +57,7 @@ leg_fail (struct array *array, struct leg *leg, const char *what, int error)
 {
   unsigned left;
 
+  assert (leg);
   if (leg->state == LEG_FAULTY)
     return true;
   assert (leg->state == LEG_IN_SYNC);

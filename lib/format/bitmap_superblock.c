@@ -45,8 +45,8 @@ struct on_disk {
   uint8_t sectors_reserved[4], nodes[4], cluster_name[64], pad[120];
 };
 
-#define AT(field, where)                                                      \
-  static_assert (offsetof (struct on_disk, field) == OFF_##where,             \
+#define AT(field, where)                                          \
+  static_assert (offsetof (struct on_disk, field) == OFF_##where, \
                  "offset of " #field)
 AT (magic, MAGIC);
 AT (version, VERSION);
@@ -72,10 +72,10 @@ static_assert (sizeof (struct on_disk) == BITMAP_SUPERBLOCK_BYTES,
 /* On disk only in bitmaps of version 3. */
 #define STATE_HOSTENDIAN 0x8000
 
-static const char newer[]
-    = "a newer md wrote this bitmap: use the kernel, or a newer mdbitmap";
-static const char replace[]
-    = "assemble with mdadm --update=no-bitmap, then add a bitmap again";
+static const char newer[] =
+    "a newer md wrote this bitmap: use the kernel, or a newer mdbitmap";
+static const char replace[] =
+    "assemble with mdadm --update=no-bitmap, then add a bitmap again";
 
 static void
 unpack (const uint8_t *block, struct bitmap_superblock *b)
@@ -117,8 +117,7 @@ check_version (const struct bitmap_superblock *b, struct format_error *error)
                           "lockless bitmaps can be served by the kernel only",
                           "4", "6 (lockless)");
   default:
-    return format_refuse (error, "version", newer, "4", "%" PRIu32,
-                          b->version);
+    return format_refuse (error, "version", newer, "4", "%" PRIu32, b->version);
   }
 }
 
@@ -144,9 +143,8 @@ check_pads (const struct bitmap_superblock *b, struct format_error *error)
 {
   for (unsigned i = OFF_CLUSTER_NAME; i < BITMAP_SUPERBLOCK_BYTES; ++i)
     if (b->block[i] != 0)
-      return format_refuse (error, i < OFF_PAD ? "cluster_name" : "pad",
-                            newer, "zeroes", "0x%02x at byte %u",
-                            b->block[i], i);
+      return format_refuse (error, i < OFF_PAD ? "cluster_name" : "pad", newer,
+                            "zeroes", "0x%02x at byte %u", b->block[i], i);
   return 0;
 }
 

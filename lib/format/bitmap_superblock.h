@@ -11,11 +11,11 @@
 
 #include "format/format.h"
 
-#define BITMAP_MAGIC            0x6d746962u
-#define BITMAP_SUPERBLOCK_BYTES 256
-#define BITMAP_PAGE_BYTES       4096
+#define BITMAP_MAGIC              0x6d746962u
+#define BITMAP_SUPERBLOCK_BYTES   256
+#define BITMAP_PAGE_BYTES         4096
 #define BITMAP_VERSION_HOSTENDIAN 3 /* bit-identical to 4 if written on x86 */
-#define BITMAP_VERSION          4
+#define BITMAP_VERSION            4
 
 enum bitmap_superblock_state {
   BITMAP_STALE = 2,
@@ -29,7 +29,7 @@ struct bitmap_superblock {
   uint64_t events_cleared;
   uint64_t sync_size; /* sectors */
   uint32_t state;
-  uint32_t chunksize; /* bytes, a power of two */
+  uint32_t chunksize;    /* bytes, a power of two */
   uint32_t daemon_sleep; /* seconds */
   uint32_t write_behind;
   uint32_t sectors_reserved;
@@ -73,9 +73,8 @@ bitmap_bit_mask (uint64_t chunk)
 static inline uint64_t
 bitmap_page_first_chunk (uint64_t page)
 {
-  return page == 0
-             ? 0
-             : (page * BITMAP_PAGE_BYTES - BITMAP_SUPERBLOCK_BYTES) * 8;
+  return page == 0 ? 0
+                   : (page * BITMAP_PAGE_BYTES - BITMAP_SUPERBLOCK_BYTES) * 8;
 }
 
 static inline uint64_t

@@ -17,8 +17,7 @@
 
 int
 format_refuse (struct format_error *error, const char *field,
-               const char *advice, const char *expected, const char *found,
-               ...)
+               const char *advice, const char *expected, const char *found, ...)
 {
   va_list args;
 

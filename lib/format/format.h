@@ -18,13 +18,13 @@ struct format_error {
 };
 
 /* Fill *error; found is a format for what follows it.  Always -EINVAL. */
-extern int format_refuse (struct format_error *error, const char *field,
-                          const char *advice, const char *expected,
-                          const char *found, ...)
+extern int
+format_refuse (struct format_error *error, const char *field,
+               const char *advice, const char *expected, const char *found, ...)
     __attribute__ ((format (printf, 5, 6)));
 
 /* "field FIELD: found FOUND, expected EXPECTED; ADVICE", cut at size. */
-extern void format_error_string (const struct format_error *error, char *buf,
-                                 size_t size);
+extern void
+format_error_string (const struct format_error *error, char *buf, size_t size);
 
 #endif /* MDBITMAP_FORMAT_H */

@@ -51,8 +51,8 @@ bitmap_sectors (uint64_t size, uint32_t chunksize)
 static uint32_t
 default_chunk (uint64_t size)
 {
-  const uint64_t max_bits
-      = (BITMAP_ROOM_MAX * SECTOR_SIZE - BITMAP_SUPERBLOCK_BYTES) * 8;
+  const uint64_t max_bits =
+      (BITMAP_ROOM_MAX * SECTOR_SIZE - BITMAP_SUPERBLOCK_BYTES) * 8;
   uint64_t chunksize = LAYOUT_MIN_CHUNK;
   uint64_t bits = size / (LAYOUT_MIN_CHUNK / SECTOR_SIZE) + 1;
 
@@ -90,8 +90,8 @@ check_chunk (uint64_t size, uint32_t chunksize, struct format_error *error)
   if (bitmap_sectors (size, chunksize) > BITMAP_MAX)
     return format_refuse (error, "bitmap-chunk", "choose a larger one",
                           "a bitmap of at most 1 GiB",
-                          "%" PRIu32 " bytes of %" PRIu64 " sectors",
-                          chunksize, size);
+                          "%" PRIu32 " bytes of %" PRIu64 " sectors", chunksize,
+                          size);
   return 0;
 }
 
@@ -100,8 +100,7 @@ check_size (uint64_t size, struct format_error *error)
 {
   if (size < SIZE_MIN || size > SIZE_MAX_SECTORS)
     return format_refuse (error, "size", "choose another one",
-                          "5120 bytes to 4 EiB", "%" PRIu64 " sectors",
-                          size);
+                          "5120 bytes to 4 EiB", "%" PRIu64 " sectors", size);
   return 0;
 }
 
@@ -149,8 +148,7 @@ layout_1_2 (uint64_t leg_sectors, uint64_t size, uint32_t chunksize,
                           leg_sectors);
   if (size == 0 && largest_size (leg_sectors, chunksize, &size, error) < 0)
     return -EINVAL;
-  if (check_size (size, error) < 0
-      || check_chunk (size, chunksize, error) < 0)
+  if (check_size (size, error) < 0 || check_chunk (size, chunksize, error) < 0)
     return -EINVAL;
   if (chunksize == 0)
     chunksize = default_chunk (size);
@@ -184,8 +182,7 @@ layout_1_2_leg (uint64_t size, uint32_t chunksize, uint64_t *leg_sectors,
 {
   uint64_t bitmap, leg, next;
 
-  if (check_size (size, error) < 0
-      || check_chunk (size, chunksize, error) < 0)
+  if (check_size (size, error) < 0 || check_chunk (size, chunksize, error) < 0)
     return -EINVAL;
   if (chunksize == 0)
     chunksize = default_chunk (size);
@@ -232,8 +229,8 @@ check_apart (const struct area *a, const struct area *b,
   if (a->end <= b->first || b->end <= a->first)
     return 0;
   r = format_refuse (error, a->field, "examine the leg with mdadm", "",
-                     "%s in sectors %" PRId64 " to %" PRId64, a->name,
-                     a->first, a->end);
+                     "%s in sectors %" PRId64 " to %" PRId64, a->name, a->first,
+                     a->end);
   snprintf (error->expected, sizeof error->expected,
             "clear of %s in %" PRId64 " to %" PRId64, b->name, b->first,
             b->end);
@@ -258,8 +255,7 @@ check_bitmap_room (const struct superblock_1 *s,
   const uint64_t needed = bitmap_sectors (s->size, b->chunksize);
 
   if (needed > BITMAP_MAX)
-    return format_refuse (error, "chunksize",
-                          "add a bitmap with larger chunks",
+    return format_refuse (error, "chunksize", "add a bitmap with larger chunks",
                           "a bitmap of at most 1 GiB",
                           "%" PRIu32 " bytes of %" PRIu64 " sectors",
                           b->chunksize, s->size);
@@ -267,10 +263,9 @@ check_bitmap_room (const struct superblock_1 *s,
       && div_up (bitmap_bytes (bitmap_chunks (s->size, b->chunksize)),
                  SECTOR_SIZE)
              > b->sectors_reserved)
-    return format_refuse (error, "sectors_reserved",
-                          "add a bitmap with larger chunks",
-                          "room for all the chunks", "%" PRIu32,
-                          b->sectors_reserved);
+    return format_refuse (
+        error, "sectors_reserved", "add a bitmap with larger chunks",
+        "room for all the chunks", "%" PRIu32, b->sectors_reserved);
   *sectors = (int64_t)needed;
   return 0;
 }
@@ -291,8 +286,8 @@ layout_check (const struct superblock_1 *s,
         && check_bitmap_room (s, bitmap_superblock, &sectors, error) < 0)
       return -EINVAL;
     first = super + s->bitmap_offset;
-    areas[n++] = (struct area){ "bitmap_offset", "bitmap", first,
-                                first + sectors };
+    areas[n++] =
+        (struct area){ "bitmap_offset", "bitmap", first, first + sectors };
   }
   if (s->bblog_size != 0 && s->bblog_offset != 0) {
     first = super + s->bblog_offset;

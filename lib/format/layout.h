@@ -48,9 +48,8 @@ extern int layout_1_2_leg (uint64_t size, uint32_t chunksize,
  * not overlap, and the bits fit the room before whatever follows the bitmap.
  * bitmap_superblock may be NULL.  0, or -EINVAL with *error.
  */
-extern int
-layout_check (const struct superblock_1 *superblock,
-              const struct bitmap_superblock *bitmap_superblock,
-              uint64_t leg_sectors, struct format_error *error);
+extern int layout_check (const struct superblock_1 *superblock,
+                         const struct bitmap_superblock *bitmap_superblock,
+                         uint64_t leg_sectors, struct format_error *error);
 
 #endif /* MDBITMAP_LAYOUT_H */

@@ -84,8 +84,8 @@ struct on_disk {
   uint8_t dev_roles[2 * SUPERBLOCK_1_MAX_DEV];
 };
 
-#define AT(field, where)                                                      \
-  static_assert (offsetof (struct on_disk, field) == OFF_##where,             \
+#define AT(field, where)                                          \
+  static_assert (offsetof (struct on_disk, field) == OFF_##where, \
                  "offset of " #field)
 AT (magic, MAGIC);
 AT (major_version, MAJOR_VERSION);
@@ -133,8 +133,8 @@ static_assert (sizeof (struct on_disk) == SUPERBLOCK_1_BYTES,
 #define TIME_MASK  (((uint64_t)1 << 40) - 1)
 
 /* The kernel counts a leg with less room for data as broken. */
-#define DATA_SIZE_MIN 10
-#define BBLOG_SIZE_MAX 8 /* sectors: md keeps the log in one page */
+#define DATA_SIZE_MIN      10
+#define BBLOG_SIZE_MAX     8 /* sectors: md keeps the log in one page */
 #define SUPERBLOCK_SECTORS (SUPERBLOCK_1_BYTES / SECTOR_SIZE)
 
 uint32_t
@@ -206,9 +206,8 @@ unpack (const uint8_t *block, struct superblock_1 *s)
   s->resync_offset = get_le64 (block + OFF_RESYNC_OFFSET);
   s->max_dev = get_le32 (block + OFF_MAX_DEV);
   for (uint32_t i = 0; i < SUPERBLOCK_1_MAX_DEV; ++i)
-    s->dev_roles[i] = i < s->max_dev
-                          ? get_le16 (block + OFF_DEV_ROLES + 2 * i)
-                          : ROLE_SPARE;
+    s->dev_roles[i] =
+        i < s->max_dev ? get_le16 (block + OFF_DEV_ROLES + 2 * i) : ROLE_SPARE;
 }
 
 /* What may not be there at all, and what to do about it. */
@@ -231,11 +230,10 @@ static const struct {
     "arrays with a journal can be served by the kernel only" },
   { FEATURE_PPL | FEATURE_MULTIPLE_PPLS, "partial parity log",
     "this is not a RAID1 array as md makes them; examine it with mdadm" },
-  { FEATURE_RAID0_LAYOUT, "RAID0 layout",
-    "only RAID1 arrays can be served" },
+  { FEATURE_RAID0_LAYOUT, "RAID0 layout", "only RAID1 arrays can be served" },
 };
 
-#define FEATURES_SERVED                                                       \
+#define FEATURES_SERVED \
   (FEATURE_BITMAP_OFFSET | FEATURE_RECOVERY_OFFSET | FEATURE_RECOVERY_BITMAP)
 
 static int
@@ -243,8 +241,8 @@ check_features (const struct superblock_1 *s, struct format_error *error)
 {
   const uint32_t map = s->feature_map;
 
-  for (size_t i = 0;
-       i < sizeof refused_features / sizeof refused_features[0]; ++i)
+  for (size_t i = 0; i < sizeof refused_features / sizeof refused_features[0];
+       ++i)
     if (map & refused_features[i].bits)
       return format_refuse (error, "feature_map", refused_features[i].advice,
                             "none but 0x1, 0x2 and 0x80", "0x%" PRIx32 " (%s)",
@@ -257,10 +255,9 @@ check_features (const struct superblock_1 *s, struct format_error *error)
                           "0x%" PRIx32 " (unknown feature)", map);
   if ((map & FEATURE_RECOVERY_BITMAP)
       && (map & FEATURES_SERVED) != FEATURES_SERVED)
-    return format_refuse (error, "feature_map",
-                          "examine the leg with mdadm; add it anew",
-                          "0x80 only together with 0x1 and 0x2",
-                          "0x%" PRIx32, map);
+    return format_refuse (
+        error, "feature_map", "examine the leg with mdadm; add it anew",
+        "0x80 only together with 0x1 and 0x2", "0x%" PRIx32, map);
   return 0;
 }
 
@@ -270,8 +267,8 @@ check_features (const struct superblock_1 *s, struct format_error *error)
 static int
 check_pads (const struct superblock_1 *s, struct format_error *error)
 {
-  static const char newer[]
-      = "a newer md wrote this leg: use the kernel, or a newer mdbitmap";
+  static const char newer[] =
+      "a newer md wrote this leg: use the kernel, or a newer mdbitmap";
   const uint32_t pad0 = get_le32 (s->block + OFF_PAD0);
   const uint32_t logical = get_le32 (s->block + OFF_LOGICAL_BLOCK_SIZE);
 
@@ -280,12 +277,12 @@ check_pads (const struct superblock_1 *s, struct format_error *error)
   if (logical != 0
       && (!is_power_of_2 (logical) || logical < 512 || logical > 4096))
     return format_refuse (error, "logical_block_size", newer,
-                          "0, or a power of two from 512 to 4096",
-                          "%" PRIu32, logical);
+                          "0, or a power of two from 512 to 4096", "%" PRIu32,
+                          logical);
   for (unsigned i = OFF_PAD3; i < OFF_DEV_ROLES; ++i)
     if (s->block[i] != 0)
-      return format_refuse (error, "pad3", newer, "zeroes",
-                            "0x%02x at byte %u", s->block[i], i);
+      return format_refuse (error, "pad3", newer, "zeroes", "0x%02x at byte %u",
+                            s->block[i], i);
   return 0;
 }
 
@@ -303,8 +300,8 @@ check_array (const struct superblock_1 *s, struct format_error *error)
     return format_refuse (error, "layout", "examine the leg with mdadm", "0",
                           "%" PRIu32, s->layout);
   if (s->chunksize != 0)
-    return format_refuse (error, "chunksize", "examine the leg with mdadm",
-                          "0", "%" PRIu32, s->chunksize);
+    return format_refuse (error, "chunksize", "examine the leg with mdadm", "0",
+                          "%" PRIu32, s->chunksize);
   if (s->raid_disks < 1 || s->raid_disks > s->max_dev
       || s->raid_disks > ROLE_LAST + 1)
     return format_refuse (error, "raid_disks", "examine the leg with mdadm",
@@ -322,8 +319,8 @@ static int
 check_places (const struct superblock_1 *s, uint64_t leg_sectors,
               struct format_error *error)
 {
-  static const char advice[]
-      = "is the leg whole?  mdadm --examine tells what it should be";
+  static const char advice[] =
+      "is the leg whole?  mdadm --examine tells what it should be";
 
   if (s->data_size < DATA_SIZE_MIN || s->data_size > leg_sectors)
     return format_refuse (error, "data_size", advice,
@@ -373,8 +370,8 @@ check_state (const struct superblock_1 *s, struct format_error *error)
                           "none but 0x1 and 0x2", "0x%x", s->devflags);
   /* Counting up must never wrap; no array gets that old. */
   if (s->events > INT64_MAX)
-    return format_refuse (error, "events", advice, "less than 2^63",
-                          "%" PRIu64, s->events);
+    return format_refuse (error, "events", advice, "less than 2^63", "%" PRIu64,
+                          s->events);
   if (s->resync_offset > s->size && s->resync_offset != RESYNC_CLEAN)
     return format_refuse (error, "resync_offset", advice,
                           "0 to size, or all ones", "%" PRIu64,
@@ -417,8 +414,8 @@ check_roles (const struct superblock_1 *s, struct format_error *error)
 static int
 check_intact (const uint8_t *block, struct format_error *error)
 {
-  static const char damaged[]
-      = "the superblock is damaged, and the leg counts as missing";
+  static const char damaged[] =
+      "the superblock is damaged, and the leg counts as missing";
   const uint32_t version = get_le32 (block + OFF_MAJOR_VERSION);
   const uint32_t max_dev = get_le32 (block + OFF_MAX_DEV);
   const uint32_t csum = get_le32 (block + OFF_SB_CSUM);
@@ -431,8 +428,8 @@ check_intact (const uint8_t *block, struct format_error *error)
                           "use the kernel, or a newer mdbitmap", "1",
                           "%" PRIu32, version);
   if (max_dev > SUPERBLOCK_1_MAX_DEV)
-    return format_refuse (error, "max_dev", damaged, "at most 1920",
-                          "%" PRIu32, max_dev);
+    return format_refuse (error, "max_dev", damaged, "at most 1920", "%" PRIu32,
+                          max_dev);
   sum = superblock_1_checksum (block, max_dev);
   if (sum != csum) {
     int r = format_refuse (error, "sb_csum", damaged, "", "%" PRIx32, csum);

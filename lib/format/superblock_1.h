@@ -17,10 +17,10 @@
 
 #include "format/format.h"
 
-#define SUPERBLOCK_1_MAGIC   0xa92b4efcu
-#define SUPERBLOCK_1_BYTES   4096 /* of disk, read at once */
-#define SUPERBLOCK_1_MAX_DEV 1920 /* entries of dev_roles that fit */
-#define SUPERBLOCK_1_2_SECTOR 8   /* where version 1.2 keeps it */
+#define SUPERBLOCK_1_MAGIC    0xa92b4efcu
+#define SUPERBLOCK_1_BYTES    4096 /* of disk, read at once */
+#define SUPERBLOCK_1_MAX_DEV  1920 /* entries of dev_roles that fit */
+#define SUPERBLOCK_1_2_SECTOR 8    /* where version 1.2 keeps it */
 
 enum superblock_1_feature {
   FEATURE_BITMAP_OFFSET = 1,
@@ -86,10 +86,10 @@ struct superblock_1 {
  * whenever the magic, the version and the checksum are right, in which case
  * *intact is true even on -EINVAL.
  */
-extern int superblock_1_decode (const uint8_t block[SUPERBLOCK_1_BYTES],
-                                uint64_t sector, uint64_t leg_sectors,
-                                struct superblock_1 *superblock, bool *intact,
-                                struct format_error *error);
+extern int
+superblock_1_decode (const uint8_t block[SUPERBLOCK_1_BYTES], uint64_t sector,
+                     uint64_t leg_sectors, struct superblock_1 *superblock,
+                     bool *intact, struct format_error *error);
 
 /* Overlay the fields on superblock->block, compute the checksum, and leave
  * the result in block.
@@ -103,8 +103,8 @@ extern uint32_t superblock_1_length (const struct superblock_1 *superblock);
 extern uint32_t superblock_1_checksum (const uint8_t *block, uint32_t max_dev);
 
 /* The role that this table gives to dev_number. */
-extern unsigned superblock_1_role (const struct superblock_1 *superblock,
-                                   uint32_t dev_number);
+extern unsigned
+superblock_1_role (const struct superblock_1 *superblock, uint32_t dev_number);
 
 /* Pack seconds since 1970 as ctime and utime are. */
 extern uint64_t superblock_1_time (int64_t seconds);
