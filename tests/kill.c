@@ -41,7 +41,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
@@ -326,17 +325,6 @@ send_request (struct writer *w)
   return cookie != -1;
 }
 
-static bool
-being_killed (void)
-{
-  bool b;
-
-  pthread_mutex_lock (&lock);
-  b = killing;
-  pthread_mutex_unlock (&lock);
-  return b;
-}
-
 static void *
 load (void *opaque)
 {
@@ -350,8 +338,10 @@ load (void *opaque)
       goto gone;
   }
 gone:
-  if (!being_killed ())
+  pthread_mutex_lock (&lock);
+  if (!killing)
     die ("the server went away by itself: %s", nbd_get_error ());
+  pthread_mutex_unlock (&lock);
   return NULL;
 }
 

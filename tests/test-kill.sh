@@ -21,7 +21,7 @@ kills ()
   legs=$(printf '%s\n' "$@" | grep -x '[a-z]' | paste -s -d ,)
   # shellcheck disable=SC2086
   "$kill" "$rounds" "$connections" "$depth" "$seed" "$tmp" "$legs" \
-          $nbdkit "$plugin" "$@"
+          env LD_PRELOAD="${MDBITMAP_PRELOAD:-}" $nbdkit "$plugin" "$@"
   start_array after "$@"
   wait_resync after
   stop after

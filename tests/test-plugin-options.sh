@@ -132,6 +132,31 @@ assert h.pread (512, 0) == b"x" * 512'
   stop good
 done
 
+# "Fast or not at all": either it was done, or nothing was touched.
+start_array fast a leg=b=c
+client fast '
+assert h.can_fast_zero ()
+h.pwrite (b"x" * 65536, 0)
+h.zero (4096, 0, nbd.CMD_FLAG_FAST_ZERO)
+assert h.pread (8192, 0) == bytes (4096) + b"x" * 4096
+try:
+    h.zero (4096, 8192, nbd.CMD_FLAG_FAST_ZERO | nbd.CMD_FLAG_NO_HOLE)
+    assert h.pread (4096, 8192) == bytes (4096)
+except nbd.Error as e:
+    assert e.errnum == errno.ENOTSUP, e
+    assert h.pread (4096, 8192) == b"x" * 4096
+# Everything at once, and what is not there at all.
+h.zero (8 << 20, 0)
+assert h.pread (8 << 20, 0) == bytes (8 << 20)
+for request in (lambda: h.pread (512, 8 << 20), lambda: h.zero (2, 8388607)):
+    try:
+        request ()
+        assert False, "behind the end"
+    except nbd.Error as e:
+        assert e.errnum in (errno.EINVAL, errno.ENOSPC), e'
+stop fast
+leg equal a b=c || fail "legs differ"
+
 # The last value counts.
 start_array last a leg=b=c degraded=allow degraded=refuse
 stop last

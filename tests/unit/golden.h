@@ -26,16 +26,16 @@ struct golden {
 static inline FILE *
 golden_open (const char *name)
 {
-  static const char *const folders[]
-      = { "tests/golden", "golden", "../golden" };
+  static const char *const folders[] = { "tests/golden", "golden",
+                                         "../golden" };
   static const char *const roots[] = { "abs_top_srcdir", "srcdir" };
   char path[4096];
   FILE *fp;
 
   for (size_t r = 0; r <= sizeof roots / sizeof roots[0]; ++r)
     for (size_t f = 0; f < sizeof folders / sizeof folders[0]; ++f) {
-      const char *root
-          = r < sizeof roots / sizeof roots[0] ? getenv (roots[r]) : ".";
+      const char *root =
+          r < sizeof roots / sizeof roots[0] ? getenv (roots[r]) : ".";
 
       if (!root)
         continue;

@@ -252,16 +252,16 @@ END_TEST
 
 /* ---- encoding ---- */
 
-#define FIELD(field, offset, bytes, value)                                    \
-  do {                                                                        \
-    struct bitmap_superblock t = b;                                           \
-    uint8_t want[BITMAP_SUPERBLOCK_BYTES], got[BITMAP_SUPERBLOCK_BYTES];      \
-                                                                              \
-    t.field = (value);                                                        \
-    memcpy (want, b.block, sizeof want);                                      \
-    put (want + (offset), (bytes), (value));                                  \
-    bitmap_superblock_encode (&t, got);                                       \
-    ck_assert_mem_eq (got, want, sizeof got);                                 \
+#define FIELD(field, offset, bytes, value)                               \
+  do {                                                                   \
+    struct bitmap_superblock t = b;                                      \
+    uint8_t want[BITMAP_SUPERBLOCK_BYTES], got[BITMAP_SUPERBLOCK_BYTES]; \
+                                                                         \
+    t.field = (value);                                                   \
+    memcpy (want, b.block, sizeof want);                                 \
+    put (want + (offset), (bytes), (value));                             \
+    bitmap_superblock_encode (&t, got);                                  \
+    ck_assert_mem_eq (got, want, sizeof got);                            \
   } while (0)
 
 START_TEST (test_fields)

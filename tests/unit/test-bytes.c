@@ -14,8 +14,9 @@
 /* Every alignment, the bytes written out. */
 START_TEST (test_le)
 {
-  static const uint8_t want[]
-      = { 0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x81 };
+  static const uint8_t want[] = {
+    0xef, 0xcd, 0xab, 0x89, 0x67, 0x45, 0x23, 0x81
+  };
 
   for (unsigned at = 1; at < 17; ++at) {
     uint8_t b[32];
@@ -46,10 +47,11 @@ END_TEST
 
 START_TEST (test_le_extremes)
 {
-  static const uint64_t values[]
-      = { 0,          1,          0x7f,         0x80,         0xff,
-          0x7fff,     0x8000,     0xffff,       0x7fffffff,   0x80000000,
-          0xffffffff, 0x100000000, INT64_MAX,   1ull << 63,   UINT64_MAX };
+  static const uint64_t values[] = { 0,          1,          0x7f,
+                                     0x80,       0xff,       0x7fff,
+                                     0x8000,     0xffff,     0x7fffffff,
+                                     0x80000000, 0xffffffff, 0x100000000,
+                                     INT64_MAX,  1ull << 63, UINT64_MAX };
   uint8_t b[8];
 
   for (size_t i = 0; i < sizeof values / sizeof values[0]; ++i) {
@@ -128,8 +130,7 @@ START_TEST (test_zero)
       ck_assert_msg (bytes_are_zero (b + at, n), "%zu+%zu", at, n);
       for (size_t i = 0; i < n; ++i) {
         b[at + i] = (uint8_t)(1 << i % 8);
-        ck_assert_msg (!bytes_are_zero (b + at, n), "%zu+%zu: %zu", at, n,
-                       i);
+        ck_assert_msg (!bytes_are_zero (b + at, n), "%zu+%zu: %zu", at, n, i);
         b[at + i] = 0;
       }
     }

@@ -23,8 +23,8 @@
 #include "format/bitmap_superblock.h"
 #include "format/superblock_1.h"
 
-#define SIZE  (8 * MiB)
-#define CHUNK 65536
+#define SIZE      (8 * MiB)
+#define CHUNK     65536
 #define LEG_BYTES (9 * MiB)
 
 static char dir[] = "/tmp/mdbitmap-test-create-XXXXXX";

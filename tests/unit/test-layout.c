@@ -173,8 +173,8 @@ check_exact (uint64_t size, uint32_t chunk)
 
 START_TEST (test_exact)
 {
-  static const uint32_t chunks[]
-      = { 0, 4096, 65536, 1u << 20, CHUNK_64M, 1u << 31 };
+  static const uint32_t chunks[] = { 0,        4096,      65536,
+                                     1u << 20, CHUNK_64M, 1u << 31 };
 
   for (size_t c = 0; c < sizeof chunks / sizeof chunks[0]; ++c) {
     for (uint64_t size = 10; size < 200; ++size)
@@ -248,10 +248,10 @@ START_TEST (test_refused)
   struct layout l;
 
   for (size_t i = 0; i < sizeof cases / sizeof cases[0]; ++i) {
-    ck_assert_msg (layout_1_2 (cases[i].leg, cases[i].size, cases[i].chunk,
-                               &l, &error)
-                       == -EINVAL,
-                   "case %zu", i);
+    ck_assert_msg (
+        layout_1_2 (cases[i].leg, cases[i].size, cases[i].chunk, &l, &error)
+            == -EINVAL,
+        "case %zu", i);
     ck_assert_str_eq (error.field, cases[i].field);
     ck_assert_ptr_nonnull (error.advice);
   }
@@ -284,8 +284,8 @@ check (struct superblock_1 *s, struct bitmap_superblock *b, uint64_t leg,
 
 START_TEST (test_golden)
 {
-  static const char *const names[]
-      = { "created-0", "dirty-0", "added-1", "no-bitmap-0" };
+  static const char *const names[] = { "created-0", "dirty-0", "added-1",
+                                       "no-bitmap-0" };
   static struct superblock_1 s;
   struct bitmap_superblock b;
   struct format_error error;
@@ -293,19 +293,17 @@ START_TEST (test_golden)
   bool intact;
 
   golden_load (names[_i], &golden);
-  ck_assert_int_eq (superblock_1_decode (golden.superblock, 8,
-                                         GOLDEN_LEG_SECTORS, &s, &intact,
-                                         &error),
-                    0);
+  ck_assert_int_eq (
+      superblock_1_decode (golden.superblock, 8, GOLDEN_LEG_SECTORS, &s,
+                           &intact, &error),
+      0);
   if (s.feature_map & FEATURE_BITMAP_OFFSET) {
-    ck_assert_int_eq (bitmap_superblock_decode (golden.bitmap, &b, &intact,
-                                                &error),
-                      0);
+    ck_assert_int_eq (
+        bitmap_superblock_decode (golden.bitmap, &b, &intact, &error), 0);
     ck_assert_int_eq (check (&s, &b, GOLDEN_LEG_SECTORS, &error), 0);
   }
   ck_assert_int_eq (check (&s, NULL, GOLDEN_LEG_SECTORS, &error), 0);
-  ck_assert_int_eq (check (&s, NULL, GOLDEN_LEG_SECTORS - 1, &error),
-                    -EINVAL);
+  ck_assert_int_eq (check (&s, NULL, GOLDEN_LEG_SECTORS - 1, &error), -EINVAL);
   ck_assert_str_eq (error.field, "data_offset");
 }
 END_TEST
@@ -328,7 +326,7 @@ static const struct {
   { 0, 0, 8, 8, 23, "bblog_offset" },
   { 0, 0, 0, 0, 16, NULL },
   { 0, 0, 0, 0, 15, "data_offset" },
-  { 0, 2, 8, 16, 2048, NULL }, /* no bitmap: its offset is nothing */
+  { 0, 2, 8, 16, 2048, NULL },            /* no bitmap: its offset is nothing */
   { 1, 2, 8, 16, 2048, "bitmap_offset" }, /* over the superblock */
   { 1, 7, 8, 16, 2048, "bitmap_offset" },
   { 1, -8, 8, 16, 2048, NULL }, /* sectors 0 to 8 */

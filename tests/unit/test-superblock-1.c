@@ -30,8 +30,8 @@ decode (const uint8_t *block, struct superblock_1 *s, bool *intact,
 {
   memset (s, 0xa5, sizeof *s);
   memset (error, 0, sizeof *error);
-  return superblock_1_decode (block, SUPERBLOCK_1_2_SECTOR,
-                              GOLDEN_LEG_SECTORS, s, intact, error);
+  return superblock_1_decode (block, SUPERBLOCK_1_2_SECTOR, GOLDEN_LEG_SECTORS,
+                              s, intact, error);
 }
 
 /* ---- what md wrote ---- */
@@ -48,37 +48,156 @@ static const struct known {
   uint16_t roles[5];
   uint8_t devflags;
 } known[] = {
-  { "created-0", NULL, 1, 0, 0, "golden:created", 2, 0,
-    { 0, 1, 0xffff, 0xffff, 0xffff }, 0 },
-  { "clean-0", NULL, 1, 0, RESYNC_CLEAN, "golden:clean", 2, 0,
-    { 0, 1, 0xffff, 0xffff, 0xffff }, 0 },
-  { "dirty-0", NULL, 1, 1, 0, "golden:dirty", 2, 0,
-    { 0, 1, 0xffff, 0xffff, 0xffff }, 0 },
-  { "chunk-64k-0", NULL, 1, 2, RESYNC_CLEAN, "golden:dirty", 2, 0,
-    { 0, 1, 0xffff, 0xffff, 0xffff }, 0 },
-  { "degraded-0", NULL, 1, 6, RESYNC_CLEAN, "golden:dirty", 2, 0,
-    { 0, 0xfffe, 0xffff, 0xffff, 0xffff }, 0 },
-  { "degraded-1", NULL, 1, 2, RESYNC_CLEAN, "golden:dirty", 2, 1,
-    { 0, 1, 0xffff, 0xffff, 0xffff }, 0 },
-  { "re-adding-0", NULL, 1, 11, RESYNC_CLEAN, "golden:dirty", 2, 0,
-    { 0, 1, 0xffff, 0xffff, 0xffff }, 0 },
-  { "re-adding-1", NULL, 0x83, 11, RESYNC_CLEAN, "golden:dirty", 2, 1,
-    { 0, 1, 0xffff, 0xffff, 0xffff }, 0 },
-  { "added-1", NULL, 1, 49, RESYNC_CLEAN, "golden:dirty", 2, 2,
-    { 0, 0xffff, 1, 0xffff, 0xffff }, 0 },
-  { "replacing-0", "dev_roles", 1, 51, RESYNC_CLEAN, "golden:dirty", 2, 0,
-    { 0, 0xffff, 1, 1, 0xffff }, 0 },
-  { "replacing-2", "feature_map", 0x13, 51, RESYNC_CLEAN, "golden:dirty", 2,
-    3, { 0, 0xffff, 1, 1, 0xffff }, 0 },
-  { "write-mostly-0", NULL, 1, 0, RESYNC_CLEAN, "host:write-mostly", 3, 0,
-    { 0, 0xffff, 2, 0xffff, 0xffff }, 0 },
-  { "write-mostly-2", NULL, 1, 0, RESYNC_CLEAN, "host:write-mostly", 3, 2,
+  { "created-0",
+    NULL,
+    1,
+    0,
+    0,
+    "golden:created",
+    2,
+    0,
+    { 0, 1, 0xffff, 0xffff, 0xffff },
+    0 },
+  { "clean-0",
+    NULL,
+    1,
+    0,
+    RESYNC_CLEAN,
+    "golden:clean",
+    2,
+    0,
+    { 0, 1, 0xffff, 0xffff, 0xffff },
+    0 },
+  { "dirty-0",
+    NULL,
+    1,
+    1,
+    0,
+    "golden:dirty",
+    2,
+    0,
+    { 0, 1, 0xffff, 0xffff, 0xffff },
+    0 },
+  { "chunk-64k-0",
+    NULL,
+    1,
+    2,
+    RESYNC_CLEAN,
+    "golden:dirty",
+    2,
+    0,
+    { 0, 1, 0xffff, 0xffff, 0xffff },
+    0 },
+  { "degraded-0",
+    NULL,
+    1,
+    6,
+    RESYNC_CLEAN,
+    "golden:dirty",
+    2,
+    0,
+    { 0, 0xfffe, 0xffff, 0xffff, 0xffff },
+    0 },
+  { "degraded-1",
+    NULL,
+    1,
+    2,
+    RESYNC_CLEAN,
+    "golden:dirty",
+    2,
+    1,
+    { 0, 1, 0xffff, 0xffff, 0xffff },
+    0 },
+  { "re-adding-0",
+    NULL,
+    1,
+    11,
+    RESYNC_CLEAN,
+    "golden:dirty",
+    2,
+    0,
+    { 0, 1, 0xffff, 0xffff, 0xffff },
+    0 },
+  { "re-adding-1",
+    NULL,
+    0x83,
+    11,
+    RESYNC_CLEAN,
+    "golden:dirty",
+    2,
+    1,
+    { 0, 1, 0xffff, 0xffff, 0xffff },
+    0 },
+  { "added-1",
+    NULL,
+    1,
+    49,
+    RESYNC_CLEAN,
+    "golden:dirty",
+    2,
+    2,
+    { 0, 0xffff, 1, 0xffff, 0xffff },
+    0 },
+  { "replacing-0",
+    "dev_roles",
+    1,
+    51,
+    RESYNC_CLEAN,
+    "golden:dirty",
+    2,
+    0,
+    { 0, 0xffff, 1, 1, 0xffff },
+    0 },
+  { "replacing-2",
+    "feature_map",
+    0x13,
+    51,
+    RESYNC_CLEAN,
+    "golden:dirty",
+    2,
+    3,
+    { 0, 0xffff, 1, 1, 0xffff },
+    0 },
+  { "write-mostly-0",
+    NULL,
+    1,
+    0,
+    RESYNC_CLEAN,
+    "host:write-mostly",
+    3,
+    0,
+    { 0, 0xffff, 2, 0xffff, 0xffff },
+    0 },
+  { "write-mostly-2",
+    NULL,
+    1,
+    0,
+    RESYNC_CLEAN,
+    "host:write-mostly",
+    3,
+    2,
     { 0, 0xffff, 2, 0xffff, 0xffff },
     DEV_FLAG_WRITE_MOSTLY | DEV_FLAG_FAILFAST },
-  { "bad-blocks-0", "feature_map", 9, 2, RESYNC_CLEAN, "golden:bad-blocks",
-    2, 0, { 0, 1, 0xffff, 0xffff, 0xffff }, 0 },
-  { "no-bitmap-0", NULL, 0, 17, RESYNC_CLEAN, "golden:no-bitmap", 2, 0,
-    { 0, 1, 0xffff, 0xffff, 0xffff }, 0 },
+  { "bad-blocks-0",
+    "feature_map",
+    9,
+    2,
+    RESYNC_CLEAN,
+    "golden:bad-blocks",
+    2,
+    0,
+    { 0, 1, 0xffff, 0xffff, 0xffff },
+    0 },
+  { "no-bitmap-0",
+    NULL,
+    0,
+    17,
+    RESYNC_CLEAN,
+    "golden:no-bitmap",
+    2,
+    0,
+    { 0, 1, 0xffff, 0xffff, 0xffff },
+    0 },
 };
 
 #define KNOWN (sizeof known / sizeof known[0])
@@ -249,7 +368,7 @@ static const struct change {
   { 186, 2, 0, OK, 0 }, /* no log */
   { 186, 2, 9, "bblog_size", 0 },
   { 186, 2, 0xffff, "bblog_size", 0 },
-  { 188, 4, 0, OK, 0 }, /* no log */
+  { 188, 4, 0, OK, 0 },          /* no log */
   { 188, 4, 0x80000000, OK, 0 }, /* where it is: layout_check */
   { 192, 8, 0, OK, 0 },          /* utime: any */
   { 192, 8, UINT64_MAX, OK, 0 },
@@ -408,8 +527,7 @@ START_TEST (test_no_magic)
   golden_load ("clean-0", &golden);
   for (unsigned bit = 0; bit < 32; ++bit) {
     golden.superblock[bit / 8] ^= (uint8_t)(1 << bit % 8);
-    ck_assert_int_eq (decode (golden.superblock, &s, &intact, &error),
-                      -ENOENT);
+    ck_assert_int_eq (decode (golden.superblock, &s, &intact, &error), -ENOENT);
     golden.superblock[bit / 8] ^= (uint8_t)(1 << bit % 8);
   }
   ck_assert_int_eq (decode (golden.superblock, &s, &intact, &error), 0);
@@ -447,10 +565,19 @@ START_TEST (test_max_dev)
     uint32_t max_dev;
     const char *refused;
   } cases[] = {
-    { 0, "dev_number" },  { 1, "raid_disks" }, { 2, OK },     { 3, OK },
-    { 127, OK },          { 129, OK },         { 383, OK },   { 384, OK },
-    { 1919, OK },         { 1920, OK },        { 1921, "max_dev" },
-    { 65535, "max_dev" }, { UINT32_MAX, "max_dev" },
+    { 0, "dev_number" },
+    { 1, "raid_disks" },
+    { 2, OK },
+    { 3, OK },
+    { 127, OK },
+    { 129, OK },
+    { 383, OK },
+    { 384, OK },
+    { 1919, OK },
+    { 1920, OK },
+    { 1921, "max_dev" },
+    { 65535, "max_dev" },
+    { UINT32_MAX, "max_dev" },
   };
   struct golden golden;
   struct superblock_1 s;
@@ -515,42 +642,42 @@ START_TEST (test_place)
   bool intact;
 
   golden_load ("clean-0", &golden);
-  ck_assert_int_eq (superblock_1_decode (golden.superblock, 0,
-                                         GOLDEN_LEG_SECTORS, &s, &intact,
-                                         &error),
-                    -EINVAL);
+  ck_assert_int_eq (
+      superblock_1_decode (golden.superblock, 0, GOLDEN_LEG_SECTORS, &s,
+                           &intact, &error),
+      -EINVAL);
   ck_assert_str_eq (error.field, "super_offset");
   ck_assert (intact);
-  ck_assert_int_eq (superblock_1_decode (golden.superblock, 8,
-                                         GOLDEN_LEG_SECTORS - 1, &s, &intact,
-                                         &error),
-                    -EINVAL);
+  ck_assert_int_eq (
+      superblock_1_decode (golden.superblock, 8, GOLDEN_LEG_SECTORS - 1, &s,
+                           &intact, &error),
+      -EINVAL);
   ck_assert_str_eq (error.field, "data_offset");
-  ck_assert_int_eq (superblock_1_decode (golden.superblock, 8, 0, &s, &intact,
-                                         &error),
-                    -EINVAL);
+  ck_assert_int_eq (
+      superblock_1_decode (golden.superblock, 8, 0, &s, &intact, &error),
+      -EINVAL);
   ck_assert_str_eq (error.field, "data_size");
-  ck_assert_int_eq (superblock_1_decode (golden.superblock, 8,
-                                         GOLDEN_LEG_SECTORS + 1, &s, &intact,
-                                         &error),
-                    0);
+  ck_assert_int_eq (
+      superblock_1_decode (golden.superblock, 8, GOLDEN_LEG_SECTORS + 1, &s,
+                           &intact, &error),
+      0);
 }
 END_TEST
 
 /* ---- encoding ---- */
 
 /* Each field of the struct ends up in its own bytes and nowhere else. */
-#define FIELD(field, offset, bytes, value)                                    \
-  do {                                                                        \
-    struct superblock_1 t = s;                                                \
-    uint8_t want[SUPERBLOCK_1_BYTES], got[SUPERBLOCK_1_BYTES];                \
-                                                                              \
-    t.field = (value);                                                        \
-    memcpy (want, s.block, sizeof want);                                      \
-    put (want + (offset), (bytes), (value));                                  \
-    seal (want);                                                              \
-    superblock_1_encode (&t, got);                                            \
-    ck_assert_mem_eq (got, want, sizeof got);                                 \
+#define FIELD(field, offset, bytes, value)                     \
+  do {                                                         \
+    struct superblock_1 t = s;                                 \
+    uint8_t want[SUPERBLOCK_1_BYTES], got[SUPERBLOCK_1_BYTES]; \
+                                                               \
+    t.field = (value);                                         \
+    memcpy (want, s.block, sizeof want);                       \
+    put (want + (offset), (bytes), (value));                   \
+    seal (want);                                               \
+    superblock_1_encode (&t, got);                             \
+    ck_assert_mem_eq (got, want, sizeof got);                  \
   } while (0)
 
 START_TEST (test_fields)
@@ -610,8 +737,10 @@ START_TEST (test_name)
   ck_assert_str_eq (s.set_name, longest);
   strcpy (s.set_name, "ab");
   superblock_1_encode (&s, block);
-  ck_assert_mem_eq (block + 32, "ab\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
-                                "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0", 32);
+  ck_assert_mem_eq (block + 32,
+                    "ab\0\0\0\0\0\0\0\0\0\0\0\0\0\0"
+                    "\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0",
+                    32);
   s.set_name[0] = '\0';
   superblock_1_encode (&s, block);
   ck_assert (block[32] == 0 && block[33] == 0);

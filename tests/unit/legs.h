@@ -1,0 +1,142 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* Legs for tests of lib/array: image files with whatever metadata a test
+ * wants, and a tap on each leg's device through which all of its operations
+ * pass, where they are counted, made to fail, or held.
+ *
+ * A test program is linked with -Wl,--wrap=aio_open, so that the tap is there
+ * from the first read on.  The tap does the operations itself, on the file;
+ * libaio has tests of its own.
+ *
+ *   legs_make (2, 0, 0);               two clean legs, in images[]
+ *   images[1].superblock.events = 39;  what shall be different
+ *   legs_store ();
+ *   array = legs_open ();              array_open and array_start
+ */
+
+#ifndef MDBITMAP_TEST_LEGS_H
+#define MDBITMAP_TEST_LEGS_H
+
+#include <check.h>
+
+#include "array/internal.h"
+#include "base/bytes.h"
+#include "format/bitmap_superblock.h"
+#include "format/superblock_1.h"
+
+#define LEGS        3
+#define LEGS_SIZE   (8 * MiB) /* of an array, if nothing else is said */
+#define LEGS_CHUNK  65536
+#define LEGS_EVENTS 40
+#define LEGS_BITS   (32 * KiB) /* of bitmap, header included */
+
+#define BLOCK 4096
+
+/* ---- images ---- */
+
+/* The metadata of a leg. */
+struct image {
+  struct superblock_1 superblock;
+  struct bitmap_superblock bitmap;
+  uint8_t bits[LEGS_BITS]; /* from the start of the bitmap */
+};
+
+extern struct image images[LEGS];
+
+/* What legs_open asks for: all legs of legs_make, and nothing special. */
+extern struct array_options legs_options;
+
+/* New files: n legs, in sync and clean.  0: LEGS_SIZE, LEGS_CHUNK.  The image
+ * of a leg is changed before legs_store; nothing is tapped, nothing logged.
+ */
+extern void legs_make (unsigned n, uint64_t size, uint32_t chunk);
+extern void legs_store (void);
+/* images, from the files. */
+extern void legs_load (void);
+extern void leg_load (unsigned leg, struct image *image);
+extern const char *leg_path (unsigned leg);
+
+extern void image_set_bit (struct image *image, uint64_t chunk);
+extern bool image_bit (const struct image *image, uint64_t chunk);
+
+/* Write to all of a leg's data blocks at offset in the array, or look: the
+ * first byte there.
+ */
+extern void leg_set_data (unsigned leg, uint64_t offset, uint8_t byte);
+extern uint8_t leg_data (unsigned leg, uint64_t offset);
+
+/* A number that changes with any byte of the files. */
+extern uint64_t legs_hash (void);
+
+/* ---- arrays ---- */
+
+/* array_open, which must have written nothing and asked for no write. */
+extern int legs_try_open (struct array **array);
+/* The same, it must succeed; and array_start. */
+extern struct array *legs_open (void);
+/* legs_open and array_activate. */
+extern struct array *legs_activate (void);
+/* As if killed: without array_stop's writes. */
+extern void legs_kill (struct array *array);
+extern void legs_close (struct array *array); /* array_stop, array_close */
+
+/* A BLOCK of this byte. */
+extern int block_write (struct array *array, uint8_t byte, uint64_t offset,
+                        unsigned flags);
+/* 0 and *byte, or -errno; all bytes must be the same. */
+extern int block_read (struct array *array, uint8_t *byte, uint64_t offset);
+
+extern unsigned in_sync (struct array *array);
+extern bool leg_in_sync (struct array *array, unsigned leg);
+
+/* One pass of the clear thread, now. */
+extern int clear_pass (struct array *array);
+
+/* Has a line with this text been logged since legs_make? */
+extern bool logged (const char *text);
+
+/* ---- taps ---- */
+
+enum op {
+  OP_READ_SUPERBLOCK = 1,
+  OP_READ_BITMAP = 2,
+  OP_READ_DATA = 4,
+  OP_WRITE_SUPERBLOCK = 8,
+  OP_WRITE_BITMAP = 16,
+  OP_WRITE_DATA = 32, /* and zeroes */
+  OP_FLUSH = 64,
+};
+
+#define OP_WRITES (OP_WRITE_SUPERBLOCK | OP_WRITE_BITMAP | OP_WRITE_DATA)
+#define OP_READS  (OP_READ_SUPERBLOCK | OP_READ_BITMAP | OP_READ_DATA)
+
+enum verdict {
+  TAP_PASS,
+  TAP_FAIL, /* -EIO, and nothing has happened */
+  TAP_TEAR, /* -EIO, and the first sector is written */
+  TAP_HOLD, /* until tap_release: the leg's time-out passes */
+};
+
+/* These operations of the leg end with -EIO from now on, or are held; 0: none
+ * any more.
+ */
+extern void tap_fail (unsigned leg, unsigned ops);
+extern void tap_hold (unsigned leg, unsigned ops);
+/* Do what was held, and hold nothing more. */
+extern void tap_release (unsigned leg);
+/* Operations of the leg since legs_make or tap_reset. */
+extern unsigned tap_count (unsigned leg, unsigned ops);
+extern void tap_reset (void);
+/* Called for each operation before it begins, in the thread that submits it,
+ * which holds no lock.  Anything but TAP_PASS decides.
+ */
+extern void tap_hook (enum verdict (*hook) (unsigned leg, enum op op,
+                                            const struct io *io));
+
+/* ---- main ---- */
+
+/* Make the folder for the legs, run the tests, remove it; for main. */
+extern int legs_run (Suite *suite);
+
+#endif /* MDBITMAP_TEST_LEGS_H */

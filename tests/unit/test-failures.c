@@ -1,0 +1,638 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* Legs that fail or hang while the array is used, and the end of its use. */
+
+#include <config.h>
+
+#include <errno.h>
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "legs.h"
+
+#define E LEGS_EVENTS
+
+/* Of a leg that is to pass. */
+#define SHORT_TIMEOUT (RT_SECOND * 3 / 10)
+
+/* Between two looks at something that another thread does. */
+static void
+take_a_nap (void)
+{
+  usleep (1000);
+}
+
+/* ---- threads that hooks stop ---- */
+
+static pthread_mutex_t gate_lock = PTHREAD_MUTEX_INITIALIZER;
+static pthread_cond_t gate_cond = PTHREAD_COND_INITIALIZER;
+static unsigned gate_arrived; /* operations that came to the gate */
+static bool gate_open;
+
+static void
+gate_pass (void)
+{
+  pthread_mutex_lock (&gate_lock);
+  gate_arrived++;
+  pthread_cond_broadcast (&gate_cond);
+  while (!gate_open)
+    pthread_cond_wait (&gate_cond, &gate_lock);
+  pthread_mutex_unlock (&gate_lock);
+}
+
+static void
+gate_wait (void)
+{
+  pthread_mutex_lock (&gate_lock);
+  while (gate_arrived == 0)
+    pthread_cond_wait (&gate_cond, &gate_lock);
+  pthread_mutex_unlock (&gate_lock);
+}
+
+static void
+gate_release (void)
+{
+  pthread_mutex_lock (&gate_lock);
+  gate_open = true;
+  pthread_cond_broadcast (&gate_cond);
+  pthread_mutex_unlock (&gate_lock);
+}
+
+/* A request in a thread of its own. */
+struct request {
+  pthread_t thread;
+  struct array *array;
+  uint64_t offset;
+  uint8_t byte;
+  int err;
+};
+
+static void *
+request_write (void *opaque)
+{
+  struct request *request = opaque;
+
+  request->err =
+      block_write (request->array, request->byte, request->offset, 0);
+  return NULL;
+}
+
+static void
+request_start (struct request *request, struct array *array, uint8_t byte,
+               uint64_t offset)
+{
+  request->array = array;
+  request->byte = byte;
+  request->offset = offset;
+  ck_assert_int_eq (
+      pthread_create (&request->thread, NULL, request_write, request), 0);
+}
+
+/* ---- A5, A7: events_cleared ---- */
+
+#define LARGE_SIZE  (192 * MiB)
+#define LARGE_CHUNK 4096
+
+/* A chunk whose bit is not in the page of the header. */
+#define FAR (160 * MiB)
+
+/* The bitmap's header could not be written: the next pass writes it before
+ * it clears a bit.  On an array of one leg, which stays whole.
+ */
+static unsigned cleared_too_early;
+
+static enum verdict
+check_cleared (unsigned leg, enum op op, const struct io *io)
+{
+  static struct image now;
+
+  leg_load (leg, &now);
+  /* Pages behind the first go out with bits cleared. */
+  if (op == OP_WRITE_BITMAP && io->offset >= 8192 + BITMAP_PAGE_BYTES
+      && image_bit (&now, FAR / LARGE_CHUNK)
+      && now.bitmap.events_cleared < now.superblock.events)
+    cleared_too_early++;
+  return TAP_PASS;
+}
+
+START_TEST (test_events_cleared_not_written)
+{
+  struct array *array;
+  uint64_t cleared;
+
+  legs_make (1, LARGE_SIZE, LARGE_CHUNK);
+  legs_store ();
+  array = legs_activate ();
+  ck_assert_int_eq (block_write (array, 1, FAR, 0), 0);
+  legs_load ();
+  cleared = images[0].bitmap.events_cleared;
+  ck_assert_uint_lt (cleared, images[0].superblock.events);
+  ck_assert (image_bit (&images[0], FAR / LARGE_CHUNK));
+
+  tap_fail (0, OP_WRITE_BITMAP);
+  ck_assert_int_eq (clear_pass (array), -EIO);
+  tap_fail (0, 0);
+  legs_load ();
+  ck_assert_uint_eq (images[0].bitmap.events_cleared, cleared);
+  ck_assert (image_bit (&images[0], FAR / LARGE_CHUNK));
+
+  cleared_too_early = 0;
+  tap_hook (check_cleared);
+  ck_assert_int_eq (clear_pass (array), 0);
+  tap_hook (NULL);
+  ck_assert_uint_eq (cleared_too_early, 0);
+  legs_load ();
+  ck_assert (!image_bit (&images[0], FAR / LARGE_CHUNK));
+  ck_assert_uint_eq (images[0].bitmap.events_cleared,
+                     images[0].superblock.events);
+  legs_close (array);
+}
+END_TEST
+
+/* A leg fails in the flush of the clear pass, or in what follows it. */
+START_TEST (test_clear_pass_fails_leg)
+{
+  const unsigned leg = (unsigned)_i & 1, other = !leg;
+  struct array *array;
+  uint64_t cleared;
+
+  legs_make (2, 0, 0);
+  legs_store ();
+  array = legs_activate ();
+  ck_assert_int_eq (block_write (array, 1, 0, 0), 0);
+  legs_load ();
+  cleared = images[other].bitmap.events_cleared;
+  ck_assert_uint_lt (cleared, images[other].superblock.events);
+  tap_fail (leg, OP_FLUSH);
+  (void)clear_pass (array);
+  ck_assert (!leg_in_sync (array, leg));
+  ck_assert (leg_in_sync (array, other));
+  /* Nor does it by a later pass, nor at the stop. */
+  ck_assert_int_eq (block_write (array, 1, 0, ARRAY_FUA), 0);
+  ck_assert_int_eq (clear_pass (array), 0);
+  legs_close (array);
+  legs_load ();
+  ck_assert_uint_eq (images[other].bitmap.events_cleared, cleared);
+  ck_assert (image_bit (&images[other], 0));
+  ck_assert_uint_ge (images[other].superblock.events,
+                     images[leg].superblock.events + 2);
+  ck_assert_uint_eq (images[other].superblock.dev_roles[leg], ROLE_FAULTY);
+}
+END_TEST
+
+/* ---- A6: a resync write that hangs on the last leg ---- */
+
+static struct array *resyncing;
+
+/* The write of the resync is under way on leg 1, and now leg 0 fails. */
+static enum verdict
+hang_resync (unsigned leg, enum op op, const struct io *io)
+{
+  bool mine;
+
+  (void)io;
+  if (leg != 1 || op != OP_WRITE_DATA)
+    return TAP_PASS;
+  pthread_mutex_lock (&gate_lock);
+  mine = gate_arrived++ == 0;
+  pthread_cond_broadcast (&gate_cond);
+  pthread_mutex_unlock (&gate_lock);
+  if (!mine)
+    return TAP_PASS;
+  rt_mutex_lock (&resyncing->lock);
+  ck_assert (leg_fail (resyncing, &resyncing->legs[0], "testing", -EIO));
+  rt_mutex_unlock (&resyncing->lock);
+  return TAP_HOLD;
+}
+
+START_TEST (test_resync_hangs_on_last_leg)
+{
+  struct array *array;
+  uint8_t byte;
+  int err;
+
+  legs_make (2, 0, 0);
+  for (unsigned i = 0; i < 2; ++i) {
+    images[i].superblock.resync_offset = 0;
+    image_set_bit (&images[i], 2);
+  }
+  legs_store ();
+  leg_set_data (0, 2 * LEGS_CHUNK, 5);
+  leg_set_data (1, 2 * LEGS_CHUNK, 6);
+  legs_options.leg_timeout = SHORT_TIMEOUT;
+  resyncing = array = legs_open ();
+  tap_hook (hang_resync);
+  ck_assert_int_eq (array_activate (array), 0);
+  gate_wait ();
+  /* Waits for the range, which then is not unlocked but dead. */
+  ck_assert_int_eq (block_write (array, 7, 2 * LEGS_CHUNK, 0), -EIO);
+  ck_assert_uint_eq (gate_arrived, 1); /* nothing was sent there */
+  ck_assert (!leg_in_sync (array, 0) && leg_in_sync (array, 1));
+  ck_assert_int_eq (block_write (array, 7, 2 * LEGS_CHUNK + BLOCK, 0), -EIO);
+  ck_assert_int_eq (block_read (array, &byte, 2 * LEGS_CHUNK), -EIO);
+  ck_assert_uint_eq (gate_arrived, 1);
+
+  /* The leg lets go: the watch thread notices. */
+  tap_release (1);
+  while ((err = block_write (array, 7, 2 * LEGS_CHUNK, ARRAY_FUA)) == -EIO)
+    take_a_nap ();
+  ck_assert_int_eq (err, 0);
+  ck_assert_int_eq (block_read (array, &byte, 2 * LEGS_CHUNK), 0);
+  ck_assert_uint_eq (byte, 7);
+  ck_assert_uint_eq (leg_data (1, 2 * LEGS_CHUNK), 7);
+  tap_hook (NULL);
+  legs_close (array);
+  legs_load ();
+  ck_assert_uint_eq (images[1].superblock.dev_roles[0], ROLE_FAULTY);
+}
+END_TEST
+
+/* The same for a client's write. */
+START_TEST (test_write_hangs_on_last_leg)
+{
+  struct array *array;
+  uint8_t byte;
+  int err;
+
+  legs_make (2, 0, 0);
+  images[0].superblock.dev_roles[1] = ROLE_FAULTY;
+  legs_store ();
+  legs_options.nlegs = 1;
+  legs_options.leg_timeout = SHORT_TIMEOUT;
+  array = legs_activate ();
+  ck_assert_int_eq (block_write (array, 1, 0, 0), 0);
+  tap_hold (0, OP_WRITE_DATA);
+  tap_reset ();
+  ck_assert_int_eq (block_write (array, 2, 0, 0), -EIO);
+  ck_assert_uint_eq (tap_count (0, OP_WRITE_DATA), 1);
+  ck_assert_int_eq (block_write (array, 3, 0, 0), -EIO);
+  ck_assert_int_eq (block_read (array, &byte, 0), -EIO);
+  ck_assert_uint_eq (tap_count (0, OP_WRITE_DATA | OP_READ_DATA), 1);
+  tap_release (0);
+  while ((err = block_write (array, 4, 0, ARRAY_FUA)) == -EIO)
+    take_a_nap ();
+  ck_assert_int_eq (err, 0);
+  ck_assert_uint_eq (leg_data (0, 0), 4);
+  legs_close (array);
+}
+END_TEST
+
+/* ---- A10: all legs fail ---- */
+
+/* _i % 4: what fails; _i / 4: how many of the legs, from slot 0 on, are
+ * write-mostly.
+ */
+START_TEST (test_all_fail)
+{
+  static const enum op ops[] = { OP_WRITE_DATA, OP_FLUSH, OP_WRITE_BITMAP,
+                                 OP_WRITE_SUPERBLOCK };
+  const enum op op = ops[_i % 4];
+  const unsigned mostly = (unsigned)_i / 4, source = mostly % 3;
+  struct array *array;
+  int err;
+
+  legs_make (3, 0, 0);
+  for (unsigned i = 0; i < mostly; ++i)
+    images[i].superblock.devflags |= DEV_FLAG_WRITE_MOSTLY;
+  legs_store ();
+  array = legs_activate ();
+  if (op != OP_WRITE_SUPERBLOCK)
+    ck_assert_int_eq (block_write (array, 1, 0, 0), 0);
+  for (unsigned i = 0; i < 3; ++i)
+    tap_fail (i, op);
+  if (op == OP_FLUSH)
+    err = array_flush (array);
+  else
+    err = block_write (array, 2, op == OP_WRITE_DATA ? 0 : LEGS_CHUNK, 0);
+  ck_assert_int_eq (err, -EIO);
+  ck_assert_uint_eq (in_sync (array), 1);
+  ck_assert_msg (leg_in_sync (array, source), "leg %u did not stay", source);
+  for (unsigned i = 0; i < 3; ++i)
+    tap_fail (i, 0);
+  legs_close (array);
+}
+END_TEST
+
+/* All but one: that one stays, and the request is good. */
+START_TEST (test_all_but_one_fail)
+{
+  static const enum op ops[] = { OP_WRITE_DATA, OP_FLUSH, OP_WRITE_BITMAP,
+                                 OP_WRITE_SUPERBLOCK };
+  const enum op op = ops[_i % 4];
+  const unsigned good = (unsigned)_i / 4;
+  struct array *array;
+
+  legs_make (3, 0, 0);
+  legs_store ();
+  array = legs_activate ();
+  for (unsigned i = 0; i < 3; ++i)
+    tap_fail (i, i == good ? 0 : op);
+  ck_assert_int_eq (block_write (array, 2, 0, ARRAY_FUA), 0);
+  ck_assert_int_eq (array_flush (array), 0);
+  ck_assert_uint_eq (in_sync (array), 1);
+  ck_assert (leg_in_sync (array, good));
+  ck_assert_uint_eq (leg_data (good, 0), 2);
+  legs_load ();
+  for (unsigned i = 0; i < 3; ++i)
+    if (i != good) {
+      ck_assert_uint_ge (images[good].superblock.events,
+                         images[i].superblock.events + 2);
+      ck_assert_uint_eq (images[good].superblock.dev_roles[i], ROLE_FAULTY);
+    }
+  legs_close (array);
+}
+END_TEST
+
+/* ---- A11: flush after the stop ---- */
+
+START_TEST (test_flush_after_stop)
+{
+  struct array *array;
+
+  legs_make (2, 0, 0);
+  legs_store ();
+  array = legs_activate ();
+  ck_assert_int_eq (block_write (array, 1, 0, 0), 0);
+  /* Unequal legs: the stop cannot mark the array clean, and flushes not. */
+  tap_fail (0, OP_WRITE_DATA);
+  tap_fail (1, OP_WRITE_DATA);
+  ck_assert_int_eq (block_write (array, 2, 0, 0), -EIO);
+  tap_fail (0, 0);
+  tap_fail (1, 0);
+  array_stop (array);
+  ck_assert (logged ("stopped, but not marked clean"));
+  tap_reset ();
+  if (_i == 0) {
+    ck_assert_int_eq (array_flush (array), 0);
+    ck_assert_uint_eq (tap_count (0, OP_FLUSH), 1);
+  }
+  else {
+    tap_fail (0, OP_FLUSH);
+    ck_assert_int_eq (array_flush (array), -EIO);
+    tap_fail (0, 0);
+    /* What was lost will not come back. */
+    ck_assert_int_eq (array_flush (array), -EIO);
+  }
+  ck_assert_int_eq (block_write (array, 3, 0, 0), -EROFS);
+  array_close (array);
+}
+END_TEST
+
+/* ---- B2: operations that were given up ---- */
+
+/* One block, by itself, as the watchdog's probe: given up by its time-out. */
+static void
+give_up (struct array *array, unsigned leg, enum io_type type)
+{
+  const struct leg *l = &array->legs[leg];
+  struct buffer *buffer = buffer_new_zero (BLOCK);
+
+  ck_assert_ptr_nonnull (buffer);
+  tap_hold (leg, type == IO_READ ? OP_READ_DATA : OP_WRITE_DATA);
+  ck_assert_int_eq (
+      device_run (l->device, type, 0, l->data_offset + LEGS_SIZE - BLOCK, BLOCK,
+                  buffer),
+      -ETIMEDOUT);
+  tap_hold (leg, 0);
+  buffer_unref (buffer);
+}
+
+START_TEST (test_read_given_up)
+{
+  struct array *array;
+
+  legs_make (2, 0, 0);
+  legs_store ();
+  legs_options.leg_timeout = SHORT_TIMEOUT;
+  array = legs_activate ();
+  give_up (array, (unsigned)_i, IO_READ);
+  ck_assert_uint_eq (device_abandoned (array->legs[_i].device), 1);
+  ck_assert_int_eq (block_write (array, 1, LEGS_CHUNK, ARRAY_FUA), 0);
+  ck_assert_int_eq (array_flush (array), 0);
+  ck_assert_int_eq (clear_pass (array), 0);
+  ck_assert_uint_eq (in_sync (array), 2);
+  tap_release ((unsigned)_i);
+  legs_close (array);
+}
+END_TEST
+
+/* Nothing may be written that the lost write could undo, so its leg fails,
+ * and the request does not: _i / 2: which comes next.
+ */
+START_TEST (test_write_given_up)
+{
+  const unsigned leg = (unsigned)_i & 1, other = !leg;
+  struct array *array;
+
+  legs_make (2, 0, 0);
+  legs_store ();
+  legs_options.leg_timeout = SHORT_TIMEOUT;
+  array = legs_activate ();
+  if (_i / 2 == 1) /* active already: a page of the bitmap is next */
+    ck_assert_int_eq (block_write (array, 1, 0, 0), 0);
+  give_up (array, leg, IO_WRITE);
+  ck_assert_uint_eq (device_lost_writes (array->legs[leg].device), 1);
+  tap_reset ();
+  ck_assert_int_eq (block_write (array, 1, LEGS_CHUNK, ARRAY_FUA), 0);
+  ck_assert (!leg_in_sync (array, leg));
+  ck_assert (leg_in_sync (array, other));
+  ck_assert_uint_eq (tap_count (leg, OP_WRITES), 0);
+  legs_load ();
+  ck_assert_uint_ge (images[other].superblock.events,
+                     images[leg].superblock.events + 2);
+  ck_assert_uint_eq (images[other].superblock.dev_roles[leg], ROLE_FAULTY);
+  tap_release (leg);
+  legs_close (array);
+}
+END_TEST
+
+/* On the last leg it fails until the leg has let go. */
+START_TEST (test_write_given_up_last)
+{
+  struct array *array;
+
+  legs_make (2, 0, 0);
+  images[0].superblock.dev_roles[1] = ROLE_FAULTY;
+  legs_store ();
+  legs_options.nlegs = 1;
+  legs_options.leg_timeout = SHORT_TIMEOUT;
+  array = legs_activate ();
+  ck_assert_int_eq (block_write (array, 1, 0, 0), 0);
+  give_up (array, 0, IO_WRITE);
+  tap_reset ();
+  ck_assert_int_eq (block_write (array, 1, LEGS_CHUNK, 0), -EIO);
+  ck_assert_uint_eq (tap_count (0, OP_WRITES), 0);
+  tap_release (0);
+  ck_assert_int_eq (block_write (array, 1, LEGS_CHUNK, 0), 0);
+  legs_close (array);
+}
+END_TEST
+
+/* ---- B3: requests during the stop ---- */
+
+static enum verdict
+stop_at_gate (unsigned leg, enum op op, const struct io *io)
+{
+  (void)io;
+  if (leg == 0 && op == OP_WRITE_DATA)
+    gate_pass ();
+  return TAP_PASS;
+}
+
+static void *
+stop_main (void *opaque)
+{
+  array_stop (opaque);
+  return NULL;
+}
+
+/* A write is under way, a second one waits for its range, a third comes
+ * after the stop has begun.
+ */
+START_TEST (test_stop_with_writes)
+{
+  struct request first, second;
+  pthread_t stop;
+  struct array *array;
+  bool ready = false;
+
+  legs_make (2, 0, 0);
+  legs_store ();
+  array = legs_activate ();
+  tap_hook (stop_at_gate);
+  request_start (&first, array, 1, 0);
+  gate_wait ();
+  request_start (&second, array, 2, 0);
+  while (!ready) {
+    take_a_nap ();
+    rt_mutex_lock (&array->lock);
+    ready = array->ranges.waiting == 1;
+    rt_mutex_unlock (&array->lock);
+  }
+  ck_assert_int_eq (pthread_create (&stop, NULL, stop_main, array), 0);
+  for (ready = false; !ready;) {
+    take_a_nap ();
+    rt_mutex_lock (&array->lock);
+    ready = array->stopping;
+    rt_mutex_unlock (&array->lock);
+  }
+  ck_assert_int_eq (block_write (array, 3, LEGS_CHUNK, 0), -EROFS);
+  gate_release ();
+  pthread_join (first.thread, NULL);
+  pthread_join (second.thread, NULL);
+  pthread_join (stop, NULL);
+  ck_assert_int_eq (first.err, 0);
+  ck_assert_int_eq (second.err, -EROFS);
+  ck_assert_int_eq (block_write (array, 3, 0, 0), -EROFS);
+  array_close (array);
+  legs_load ();
+  for (unsigned i = 0; i < 2; ++i) {
+    ck_assert (images[i].superblock.resync_offset == RESYNC_CLEAN);
+    ck_assert (!image_bit (&images[i], 0));
+    ck_assert_uint_eq (leg_data (i, 0), 1);
+  }
+}
+END_TEST
+
+#define WRITERS 4
+
+struct writer {
+  pthread_t thread;
+  struct array *array;
+  unsigned number;
+  unsigned good, wrong;
+};
+
+static struct rt_atomic written;
+
+static void *
+writer_main (void *opaque)
+{
+  struct writer *w = opaque;
+  unsigned random = w->number;
+  uint8_t byte;
+  int err = 0;
+
+  while (err == 0) {
+    random = random * 1103515245 + 12345;
+    err = block_write (w->array, (uint8_t)random,
+                       (random >> 8) % (LEGS_SIZE / BLOCK) * BLOCK,
+                       random & 0x40 ? ARRAY_FUA : 0);
+    if (err == 0)
+      rt_atomic_add (&written, 1);
+    if (array_flush (w->array) != 0 || block_read (w->array, &byte, 0) != 0)
+      w->wrong++;
+  }
+  if (err != -EROFS)
+    w->wrong++;
+  return NULL;
+}
+
+START_TEST (test_stop_with_writers)
+{
+  struct writer writers[WRITERS];
+  struct array *array;
+
+  legs_make (2, 0, 0);
+  legs_store ();
+  array = legs_activate ();
+  rt_atomic_set (&written, 0);
+  for (unsigned i = 0; i < WRITERS; ++i) {
+    writers[i] = (struct writer){ .array = array, .number = i + 1 };
+    ck_assert_int_eq (
+        pthread_create (&writers[i].thread, NULL, writer_main, &writers[i]), 0);
+  }
+  while (rt_atomic_get (&written) < 200)
+    take_a_nap ();
+  array_stop (array);
+  for (unsigned i = 0; i < WRITERS; ++i) {
+    pthread_join (writers[i].thread, NULL);
+    ck_assert_uint_eq (writers[i].wrong, 0);
+  }
+  array_close (array);
+  legs_load ();
+  for (unsigned i = 0; i < 2; ++i) {
+    ck_assert (images[i].superblock.resync_offset == RESYNC_CLEAN);
+    for (uint64_t chunk = 0; chunk < LEGS_SIZE / LEGS_CHUNK; ++chunk)
+      ck_assert (!image_bit (&images[i], chunk));
+  }
+  for (uint64_t at = 0; at < LEGS_SIZE; at += BLOCK)
+    ck_assert_uint_eq (leg_data (0, at), leg_data (1, at));
+}
+END_TEST
+
+/* ---- main ---- */
+
+static void
+setup (void)
+{
+  gate_arrived = 0;
+  gate_open = false;
+}
+
+int
+main (void)
+{
+  Suite *suite = suite_create ("failures");
+  TCase *tc = tcase_create ("all");
+
+  tcase_set_timeout (tc, 120);
+  tcase_add_checked_fixture (tc, setup, NULL);
+  tcase_add_test (tc, test_events_cleared_not_written);
+  tcase_add_loop_test (tc, test_clear_pass_fails_leg, 0, 2);
+  tcase_add_test (tc, test_resync_hangs_on_last_leg);
+  tcase_add_test (tc, test_write_hangs_on_last_leg);
+  tcase_add_loop_test (tc, test_all_fail, 0, 16);
+  tcase_add_loop_test (tc, test_all_but_one_fail, 0, 12);
+  tcase_add_loop_test (tc, test_flush_after_stop, 0, 2);
+  tcase_add_loop_test (tc, test_read_given_up, 0, 2);
+  tcase_add_loop_test (tc, test_write_given_up, 0, 4);
+  tcase_add_test (tc, test_write_given_up_last);
+  tcase_add_test (tc, test_stop_with_writes);
+  tcase_add_test (tc, test_stop_with_writers);
+  suite_add_tcase (suite, tc);
+  return legs_run (suite);
+}
