@@ -443,7 +443,7 @@ array_assemble (struct array *array)
   freshest = find_freshest (array);
   if (!freshest) {
     log_error (array->log, "none of the legs given is an in-sync leg of an "
-                           "array");
+                           "array (create=SIZE makes one)");
     return -EINVAL;
   }
   err = adopt_table (array, freshest);

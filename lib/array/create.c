@@ -288,24 +288,21 @@ uuid_string (const uint8_t uuid[16], char text[36])
     p += sprintf (p, "%s%02x", i > 0 && i % 4 == 0 ? ":" : "", uuid[i]);
 }
 
-/* keep_existing, and all legs have a superblock. */
-static int
-check_same_size (const struct creation *creation)
+/* keep_existing, and all legs have a superblock: what is there is served. */
+static void
+say_other_size (const struct creation *creation)
 {
   const uint64_t size = creation->options->size;
 
   for (unsigned i = 0; i < creation->nlegs; ++i) {
     const struct new_leg *leg = &creation->legs[i];
 
-    if (leg->path && size != 0 && leg->superblock->size * SECTOR_SIZE != size) {
-      log_error (creation->log,
-                 "leg %s: its array has %" PRIu64 " bytes, and %" PRIu64
-                 " were asked for; ask for what it has, or for no size",
-                 leg->path, leg->superblock->size * SECTOR_SIZE, size);
-      return -EINVAL;
-    }
+    if (leg->path && size != 0 && leg->superblock->size * SECTOR_SIZE != size)
+      log_notice (creation->log,
+                  "leg %s: it carries an array of %" PRIu64
+                  " bytes already; that is served, not one of %" PRIu64,
+                  leg->path, leg->superblock->size * SECTOR_SIZE, size);
   }
-  return 0;
 }
 
 /* The slot that a resync copies from: the lowest that is not write-mostly, as
@@ -344,7 +341,7 @@ check_half_made (const struct creation *creation, const struct new_leg *leg,
   else if (size != 0 && s->size * SECTOR_SIZE != size)
     log_error (log,
                "leg %s: its array has %" PRIu64 " bytes, and %" PRIu64
-               " were asked for; ask for what it has, or for no size",
+               " were asked for; finish it with the size it has",
                leg->path, s->size * SECTOR_SIZE, size);
   else if (s->raid_disks != creation->nlegs)
     log_error (log,
@@ -452,7 +449,8 @@ check_legs (struct creation *creation)
   }
   if (err == 0 && keep && all) {
     creation->nothing_to_do = true;
-    return check_same_size (creation);
+    say_other_size (creation);
+    return 0;
   }
   if (err == 0)
     err = keep && some ? check_mixture (creation)

@@ -100,7 +100,8 @@ check_size (uint64_t size, struct format_error *error)
 {
   if (size < SIZE_MIN || size > SIZE_MAX_SECTORS)
     return format_refuse (error, "size", "choose another one",
-                          "5120 bytes to 4 EiB", "%" PRIu64 " sectors", size);
+                          "5120 bytes to 4 EiB", "%" PRIu64 " bytes",
+                          size * SECTOR_SIZE);
   return 0;
 }
 
