@@ -181,6 +181,19 @@ check_split_brain (struct array *array, const struct leg *a,
 
 /* ---- 3. and 4. the freshest, and those who agree with it ---- */
 
+/* Somebody says that the leg is faulty; check_split_brain has seen to it that
+ * whoever says so is not older.
+ */
+static bool
+is_accused (const struct array *array, const struct leg *leg)
+{
+  for (unsigned i = 0; i < array->nlegs; ++i)
+    if (array->legs[i].superblock && &array->legs[i] != leg
+        && calls_faulty (&array->legs[i], leg))
+      return true;
+  return false;
+}
+
 static const struct leg *
 find_freshest (const struct array *array)
 {
@@ -190,7 +203,8 @@ find_freshest (const struct array *array)
     const struct leg *leg = &array->legs[i];
 
     if (!leg->superblock || own_role (leg) > ROLE_LAST
-        || (leg->superblock->feature_map & FEATURE_RECOVERY_OFFSET))
+        || (leg->superblock->feature_map & FEATURE_RECOVERY_OFFSET)
+        || is_accused (array, leg))
       continue;
     if (!freshest || leg->superblock->events > freshest->superblock->events)
       freshest = leg;

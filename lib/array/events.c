@@ -192,6 +192,21 @@ bring_laggards (struct array *array, struct leg **legs, unsigned n)
                             array->table->resync_offset == RESYNC_CLEAN);
 }
 
+/* The resync source is written last: if no leg takes a superblock, it is the
+ * one that stays.
+ */
+static void
+put_source_last (struct array *array, struct leg **legs, unsigned n)
+{
+  struct leg *source = array_source (array);
+
+  for (unsigned i = 0; i + 1 < n; ++i)
+    if (legs[i] == source) {
+      legs[i] = legs[i + 1];
+      legs[i + 1] = source;
+    }
+}
+
 /* Bring the array to a generation that has the desired contents, and records
  * all failures counted so far.  -EAGAIN: more legs failed meanwhile.
  */
@@ -215,6 +230,7 @@ attempt (struct array *array)
     return -EAGAIN;
   if (err != 0)
     return err;
+  put_source_last (array, legs, n);
   record_roles (array);
   if (array->recorded < failures)
     target = array->events_tried + array->margin;

@@ -73,18 +73,22 @@ while True:
     time.sleep (0.05)
 ' > /run/busy 2>&1 &
   load=$!
+  # Whoever reads while a superblock is being written may find it torn: that
+  # says nothing, and is tried again.
   cleared ()
   {
-    ! { python3 "$legs" bits "${images[0]}"
-        python3 "$legs" bits "${images[1]}"; } | grep -x '[0-9]' > /dev/null
+    python3 "$legs" union "${images[0]}" "${images[1]}" > /run/bits 2>&1 &&
+      ! grep -x '[0-9]' /run/bits > /dev/null
   }
   marked ()
   {
-    python3 "$legs" bits "${images[1]}" | grep -x 9 > /dev/null
+    python3 "$legs" bits "${images[1]}" > /run/bits 2>&1 &&
+      grep -x 9 /run/bits > /dev/null
   }
   server_within 50 marked
   server_within 300 cleared
   power_cut
+  cleared || die "the bits were not clear when the power was cut"
   python3 "$legs" covered "${images[0]}" "${images[1]}"
   server_start "${images[0]}" "${images[1]}"
   nbdsh -u "$uri" -c '

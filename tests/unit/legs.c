@@ -169,7 +169,9 @@ legs_make (unsigned n, uint64_t size, uint32_t chunk)
     if (fds[i] >= 0)
       close (fds[i]);
     snprintf (paths[i], sizeof paths[i], "%s/leg%u", folder, i);
-    fds[i] = open (paths[i], O_RDWR | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+    /* Not the file of an earlier test, which may have left it locked. */
+    unlink (paths[i]);
+    fds[i] = open (paths[i], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
     ck_assert_int_ge (fds[i], 0);
     ck_assert_int_eq (ftruncate (fds[i], (off_t)(sectors * SECTOR_SIZE)), 0);
     legs_options.legs[i] = paths[i];
