@@ -178,7 +178,7 @@ report (const struct array_create_options *options)
 
   for (unsigned i = 0; i < options->nlegs; ++i) {
     struct tool_leg leg;
-    char uuid[TOOL_UUID_TEXT];
+    char uuid[FORMAT_UUID_TEXT];
 
     if (!options->legs[i])
       continue;
@@ -187,7 +187,7 @@ report (const struct array_create_options *options)
               leg.path,
               superblock_1_role (&leg.superblock, leg.superblock.dev_number),
               leg.superblock.raid_disks,
-              tool_uuid_text (leg.superblock.set_uuid, uuid),
+              format_uuid (leg.superblock.set_uuid, uuid),
               leg.superblock.size * SECTOR_SIZE,
               leg.superblock.resync_offset == RESYNC_CLEAN
                   ? ""

@@ -188,12 +188,12 @@ static void
 print_array (const struct examined *e)
 {
   const struct superblock_1 *s = e->s;
-  char text[TOOL_SIZE_TEXT], uuid[TOOL_UUID_TEXT];
+  char text[TOOL_SIZE_TEXT], uuid[FORMAT_UUID_TEXT];
 
   printf ("          Magic : %08x\n", SUPERBLOCK_1_MAGIC);
   printf ("        Version : 1.2\n");
   printf ("    Feature Map : 0x%" PRIx32 "\n", s->feature_map);
-  printf ("     Array UUID : %s\n", tool_uuid_text (s->set_uuid, uuid));
+  printf ("     Array UUID : %s\n", format_uuid (s->set_uuid, uuid));
   print_name (s->set_name);
   print_time ("  Creation Time", s->ctime);
   printf ("     Raid Level : %s\n", e->level);
@@ -231,12 +231,12 @@ static void
 print_state (const struct examined *e)
 {
   const struct superblock_1 *s = e->s;
-  char uuid[TOOL_UUID_TEXT];
+  char uuid[FORMAT_UUID_TEXT];
 
   printf ("          State : %s%s\n",
           s->resync_offset == RESYNC_CLEAN ? "clean" : "active",
           e->space_after < 0 ? " TRUNCATED DEVICE" : "");
-  printf ("    Device UUID : %s\n\n", tool_uuid_text (s->device_uuid, uuid));
+  printf ("    Device UUID : %s\n\n", format_uuid (s->device_uuid, uuid));
   if (s->feature_map & FEATURE_BITMAP_OFFSET)
     printf ("Internal Bitmap : %" PRId32 " sectors from superblock\n",
             s->bitmap_offset);
@@ -395,14 +395,14 @@ to_json (const struct examined *e)
   const struct superblock_1 *s = e->s;
   const bool clean = s->resync_offset == RESYNC_CLEAN;
   json_t *object = json_object ();
-  char uuid[TOOL_UUID_TEXT], checksum[9];
+  char uuid[FORMAT_UUID_TEXT], checksum[9];
 
   set_string (object, "leg", e->leg->path);
   json_object_set_new (object, "metadata", json_string ("1.2"));
   set_integer (object, "feature-map", s->feature_map);
   json_object_set_new (object, "features", feature_names (s->feature_map));
   json_object_set_new (object, "array-uuid",
-                       json_string (tool_uuid_text (s->set_uuid, uuid)));
+                       json_string (format_uuid (s->set_uuid, uuid)));
   set_string (object, "name", s->set_name);
   set_integer (object, "creation-time", s->ctime & seconds);
   json_object_set_new (object, "raid-level", json_string (e->level));
@@ -416,7 +416,7 @@ to_json (const struct examined *e)
       clean ? json_null ()
             : json_integer ((json_int_t)(s->resync_offset * SECTOR_SIZE)));
   json_object_set_new (object, "device-uuid",
-                       json_string (tool_uuid_text (s->device_uuid, uuid)));
+                       json_string (format_uuid (s->device_uuid, uuid)));
   json_object_set_new (object, "flags", flag_names (s->devflags));
   set_integer (object, "update-time", s->utime & seconds);
   snprintf (checksum, sizeof checksum, "%08" PRIx32,

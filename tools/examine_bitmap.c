@@ -138,12 +138,12 @@ static void
 print_text (const struct examined *e)
 {
   const struct bitmap_superblock *b = &e->b;
-  char uuid[TOOL_UUID_TEXT], size[TOOL_SIZE_TEXT], chunk[16];
+  char uuid[FORMAT_UUID_TEXT], size[TOOL_SIZE_TEXT], chunk[16];
 
   printf ("        Filename : %s\n", e->leg.path);
   printf ("           Magic : %08x\n", BITMAP_MAGIC);
   printf ("         Version : %" PRIu32 "\n", b->version);
-  printf ("            UUID : %s\n", tool_uuid_text (b->uuid, uuid));
+  printf ("            UUID : %s\n", format_uuid (b->uuid, uuid));
   printf ("          Events : %" PRIu64 "\n", b->events);
   printf ("  Events Cleared : %" PRIu64 "\n", b->events_cleared);
   printf ("           State : %s\n", state_text (b->state));
@@ -193,7 +193,7 @@ print_json (const struct examined *e)
 {
   const struct bitmap_superblock *b = &e->b;
   json_t *object, *name = json_string (e->leg.path);
-  char uuid[TOOL_UUID_TEXT];
+  char uuid[FORMAT_UUID_TEXT];
 
   json_object_seed (1);
   object = json_object ();
@@ -201,7 +201,7 @@ print_json (const struct examined *e)
                        name ? name : json_string ("(not UTF-8)"));
   set_integer (object, "version", b->version);
   json_object_set_new (object, "uuid",
-                       json_string (tool_uuid_text (b->uuid, uuid)));
+                       json_string (format_uuid (b->uuid, uuid)));
   set_integer (object, "events", b->events);
   set_integer (object, "events-cleared", b->events_cleared);
   json_object_set_new (object, "state",

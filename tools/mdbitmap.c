@@ -166,16 +166,6 @@ tool_size_text (uint64_t bytes, char buf[TOOL_SIZE_TEXT])
   return buf;
 }
 
-const char *
-tool_uuid_text (const uint8_t uuid[16], char buf[TOOL_UUID_TEXT])
-{
-  char *p = buf;
-
-  for (unsigned i = 0; i < 16; ++i)
-    p += sprintf (p, "%s%02x", i > 0 && i % 4 == 0 ? ":" : "", uuid[i]);
-  return buf;
-}
-
 /* ---- all of it ---- */
 
 static int

@@ -65,10 +65,6 @@ extern ptrdiff_t tool_leg_read (const struct tool_leg *leg, uint64_t offset,
 /* " (63.00 MiB 66.06 MB)", or nothing for small sizes, as mdadm. */
 #define TOOL_SIZE_TEXT 56
 extern const char *tool_size_text (uint64_t bytes, char buf[TOOL_SIZE_TEXT]);
-/* Four groups of eight digits, as mdadm. */
-#define TOOL_UUID_TEXT 36
-extern const char *
-tool_uuid_text (const uint8_t uuid[16], char buf[TOOL_UUID_TEXT]);
 
 /* ---- subcommands: arguments begin at argv[1] ---- */
 

@@ -40,18 +40,6 @@ refuse (struct array *array, const struct leg *leg,
   return -EINVAL;
 }
 
-static void
-uuid_string (const uint8_t uuid[16], char string[37])
-{
-  /* Grouped as mdadm prints it, not as libuuid does. */
-  snprintf (string, 37,
-            "%02x%02x%02x%02x:%02x%02x%02x%02x:%02x%02x%02x%02x:"
-            "%02x%02x%02x%02x",
-            uuid[0], uuid[1], uuid[2], uuid[3], uuid[4], uuid[5], uuid[6],
-            uuid[7], uuid[8], uuid[9], uuid[10], uuid[11], uuid[12], uuid[13],
-            uuid[14], uuid[15]);
-}
-
 /* ---- 1. one leg ---- */
 
 static int
@@ -126,11 +114,11 @@ static int
 same_array (struct array *array, const struct leg *a, const struct leg *b)
 {
   const struct superblock_1 *x = a->superblock, *y = b->superblock;
-  char ux[37], uy[37];
+  char ux[FORMAT_UUID_TEXT], uy[FORMAT_UUID_TEXT];
 
   if (memcmp (x->set_uuid, y->set_uuid, sizeof x->set_uuid) != 0) {
-    uuid_string (x->set_uuid, ux);
-    uuid_string (y->set_uuid, uy);
+    format_uuid (x->set_uuid, ux);
+    format_uuid (y->set_uuid, uy);
     log_error (array->log,
                "leg %s: field set_uuid: found %s, expected %s as on leg %s; "
                "they belong to different arrays",
@@ -427,7 +415,7 @@ adopt_table (struct array *array, const struct leg *freshest)
   if (!array->table)
     return -ENOMEM;
   *array->table = *freshest->superblock;
-  uuid_string (array->table->set_uuid, array->uuid);
+  format_uuid (array->table->set_uuid, array->uuid);
   array->events = array->events_tried = array->table->events;
   array->clean = array->table->resync_offset == RESYNC_CLEAN;
   array->activity = array->clean ? ARRAY_CLEAN : ARRAY_ACTIVE;

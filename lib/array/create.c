@@ -279,15 +279,6 @@ without_superblock (const struct new_leg *leg)
   return leg->path && !leg->superblock;
 }
 
-static void
-uuid_string (const uint8_t uuid[16], char text[36])
-{
-  char *p = text;
-
-  for (unsigned i = 0; i < 16; ++i)
-    p += sprintf (p, "%s%02x", i > 0 && i % 4 == 0 ? ":" : "", uuid[i]);
-}
-
 /* keep_existing, and all legs have a superblock: what is there is served. */
 static void
 say_other_size (const struct creation *creation)
@@ -372,7 +363,7 @@ check_mixture (struct creation *creation)
     if (without_superblock (&creation->legs[i]))
       other = &creation->legs[i];
   assert (first && other);
-  uuid_string (first->superblock->set_uuid, uuid);
+  format_uuid (first->superblock->set_uuid, uuid);
   for (unsigned i = 0; i < creation->nlegs; ++i) {
     leg = &creation->legs[i];
     if (leg->superblock && leg->superblock->events > 0) {
@@ -420,7 +411,7 @@ check_no_superblock (const struct creation *creation)
 
     if (!leg->superblock || creation->options->force)
       continue;
-    uuid_string (leg->superblock->set_uuid, uuid);
+    format_uuid (leg->superblock->set_uuid, uuid);
     log_error (creation->log,
                "leg %s: found a superblock of the array %.36s (%s, events "
                "%" PRIu64 "), which would be overwritten; take another leg, "

@@ -107,12 +107,7 @@ write_superblocks (struct array *array, struct leg **legs, unsigned n,
   if (err == 0) {
     for (unsigned i = 0; i < n; ++i)
       legs[i]->written++;
-    rt_mutex_unlock (&array->lock);
-    rt_order_enter (RT_ORDER_BATCH);
-    io_batch_submit (batch);
-    io_batch_wait (batch);
-    rt_order_leave (RT_ORDER_BATCH);
-    rt_mutex_lock (&array->lock);
+    array_run_batch (array, batch);
     err = judge (array, batch, legs, n, events);
   }
   io_batch_unref (batch);

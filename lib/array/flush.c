@@ -76,12 +76,7 @@ lead (struct array *array)
   batch = io_batch_new (array->nlegs);
   err = batch ? collect (array, batch, list) : -ENOMEM;
   if (err == 0 && io_batch_count (batch) > 0) {
-    rt_mutex_unlock (&array->lock);
-    rt_order_enter (RT_ORDER_BATCH);
-    io_batch_submit (batch);
-    io_batch_wait (batch);
-    rt_order_leave (RT_ORDER_BATCH);
-    rt_mutex_lock (&array->lock);
+    array_run_batch (array, batch);
     err = judge (array, batch, list);
   }
   io_batch_unref (batch);

@@ -159,6 +159,8 @@ extern bool array_whole (const struct array *array);
 /* In-sync legs in the order of slots; returns how many. */
 extern unsigned
 array_working_legs (struct array *array, struct leg *legs[ARRAY_MAX_LEGS]);
+/* Submit the batch and wait for it, with the lock released meanwhile. */
+extern void array_run_batch (struct array *array, struct io_batch *batch);
 /* What resync copies from, and what reads of unequal chunks use: the lowest
  * in-sync slot that is not write-mostly, as the kernel's.
  */

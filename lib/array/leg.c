@@ -147,3 +147,14 @@ array_source (struct array *array)
       return legs[i];
   return n > 0 ? legs[0] : NULL;
 }
+
+void
+array_run_batch (struct array *array, struct io_batch *batch)
+{
+  rt_mutex_unlock (&array->lock);
+  rt_order_enter (RT_ORDER_BATCH);
+  io_batch_submit (batch);
+  io_batch_wait (batch);
+  rt_order_leave (RT_ORDER_BATCH);
+  rt_mutex_lock (&array->lock);
+}

@@ -146,6 +146,7 @@ read_leg (struct array *array, struct choice choice, struct buffer *buffer,
   struct io_batch *batch = io_batch_new (1);
   struct leg *leg = choice.leg;
   struct range range;
+  struct io *io;
   int err;
 
   if (!batch)
@@ -154,14 +155,11 @@ read_leg (struct array *array, struct choice choice, struct buffer *buffer,
     range_share (&array->ranges, offset, length, &range);
   leg->reads++;
   leg->read_next = offset + length;
-  rt_mutex_unlock (&array->lock);
-  io_batch_add (batch, leg->device, IO_READ, 0, leg->data_offset + offset,
-                length, buffer, 0);
-  rt_order_enter (RT_ORDER_BATCH);
-  err = io_batch_run (batch);
-  rt_order_leave (RT_ORDER_BATCH);
+  io = io_batch_add (batch, leg->device, IO_READ, 0, leg->data_offset + offset,
+                     length, buffer, 0);
+  array_run_batch (array, batch);
+  err = io->result;
   io_batch_unref (batch);
-  rt_mutex_lock (&array->lock);
   leg->reads--;
   if (choice.shared)
     range_unshare (&array->ranges, &range);

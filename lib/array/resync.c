@@ -62,12 +62,7 @@ run (struct array *array, struct piece *piece, enum io_type type,
         piece->legs[i]->data_offset + piece->offset, piece->length,
         piece->buffers[type == IO_WRITE ? piece->source : i], 0);
   }
-  rt_mutex_unlock (&array->lock);
-  rt_order_enter (RT_ORDER_BATCH);
-  io_batch_submit (batch);
-  io_batch_wait (batch);
-  rt_order_leave (RT_ORDER_BATCH);
-  rt_mutex_lock (&array->lock);
+  array_run_batch (array, batch);
   for (unsigned i = 0; i < piece->n; ++i)
     if (ios[i]) {
       piece->results[i] = ios[i]->result;

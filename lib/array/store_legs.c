@@ -109,17 +109,11 @@ write_pages (struct bitmap_store *store, struct buffer *images,
     legs[i]->written++;
     add_leg (array, batch, legs[i], images, pages, n);
   }
-  rt_mutex_unlock (&array->lock);
-
   if (err == 0) {
-    rt_order_enter (RT_ORDER_BATCH);
-    io_batch_submit (batch);
-    io_batch_wait (batch);
-    rt_order_leave (RT_ORDER_BATCH);
-    rt_mutex_lock (&array->lock);
+    array_run_batch (array, batch);
     err = judge (array, batch, legs, nlegs);
-    rt_mutex_unlock (&array->lock);
   }
+  rt_mutex_unlock (&array->lock);
   io_batch_unref (batch);
   return err;
 }

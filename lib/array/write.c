@@ -55,17 +55,12 @@ send (struct array *array, enum write_kind kind, uint64_t offset,
     io_batch_add (batch, leg->device, kind == WRITE_DATA ? IO_WRITE : IO_ZERO,
                   io_flags, leg->data_offset + offset, length, data, 0);
   }
-  rt_mutex_unlock (&array->lock);
-  rt_order_enter (RT_ORDER_BATCH);
-  io_batch_submit (batch);
-  io_batch_wait (batch);
-  rt_order_leave (RT_ORDER_BATCH);
-  for (unsigned i = 0; i < sent->n; ++i)
+  array_run_batch (array, batch);
+  for (unsigned i = 0; i < sent->n; ++i) {
     sent->results[i] = io_batch_get (batch, i)->result;
-  io_batch_unref (batch);
-  rt_mutex_lock (&array->lock);
-  for (unsigned i = 0; i < sent->n; ++i)
     sent->legs[i]->written++;
+  }
+  io_batch_unref (batch);
   return 0;
 }
 

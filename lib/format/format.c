@@ -37,3 +37,13 @@ format_error_string (const struct format_error *error, char *buf, size_t size)
             error->found, error->expected, error->advice ? "; " : "",
             error->advice ? error->advice : "");
 }
+
+const char *
+format_uuid (const uint8_t uuid[16], char text[FORMAT_UUID_TEXT])
+{
+  char *p = text;
+
+  for (unsigned i = 0; i < 16; ++i)
+    p += sprintf (p, "%s%02x", i > 0 && i % 4 == 0 ? ":" : "", uuid[i]);
+  return text;
+}

@@ -9,6 +9,7 @@
 #define MDBITMAP_FORMAT_H
 
 #include <stddef.h>
+#include <stdint.h>
 
 struct format_error {
   const char *field;  /* name as in the format's description; static */
@@ -26,5 +27,10 @@ format_refuse (struct format_error *error, const char *field,
 /* "field FIELD: found FOUND, expected EXPECTED; ADVICE", cut at size. */
 extern void
 format_error_string (const struct format_error *error, char *buf, size_t size);
+
+/* A UUID as mdadm prints it, in four groups; returns text. */
+#define FORMAT_UUID_TEXT 36
+extern const char *
+format_uuid (const uint8_t uuid[16], char text[FORMAT_UUID_TEXT]);
 
 #endif /* MDBITMAP_FORMAT_H */
