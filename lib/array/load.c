@@ -283,6 +283,28 @@ check_copies (struct array *array, const struct copy *copies, unsigned n,
   return 0;
 }
 
+/* Each leg has room for the bitmap that it will be given, those whose own copy
+ * is unusable included.
+ */
+static int
+check_room (struct array *array, const struct copy *copies, unsigned n,
+            const struct bitmap_superblock *header)
+{
+  struct format_error error;
+
+  for (unsigned i = 0; i < n; ++i) {
+    const struct leg *leg = copies[i].leg;
+
+    if (layout_check (leg->superblock, header,
+                      leg->device->limits.size / SECTOR_SIZE, &error)
+        != 0) {
+      complain (array, leg, &error);
+      return -EINVAL;
+    }
+  }
+  return 0;
+}
+
 static void
 announce (struct array *array)
 {
@@ -334,6 +356,9 @@ array_load_bitmap (struct array *array)
     err = check_copies (array, copies, n, &valid);
   if (err == 0) {
     merge_headers (array, copies, n, &header);
+    err = check_room (array, copies, n, &header);
+  }
+  if (err == 0) {
     array->bitmap = bitmap_new (&header, array->size, &array->store,
                                 &array->lock, array->log);
     err = array->bitmap ? 0 : -ENOMEM;

@@ -582,6 +582,23 @@ START_TEST (test_bitmap_unreadable_all)
 }
 END_TEST
 
+/* A leg whose bitmap cannot be used must still have room for the one that it
+ * will get from the others.
+ */
+START_TEST (test_bitmap_no_room)
+{
+  const unsigned bad = (unsigned)_i;
+
+  legs_make (2, 160 * MiB, 4096); /* two pages of bitmap */
+  images[bad].superblock.bblog_offset =
+      images[bad].superblock.bitmap_offset + 8;
+  unreadable = 1u << bad;
+  pages_only = false;
+  tap_hook (fail_bitmap_reads);
+  assert_refused ("clear of bad-block log");
+}
+END_TEST
+
 /* No header at all: as if it could not be read. */
 START_TEST (test_bitmap_absent)
 {
@@ -677,6 +694,7 @@ main (void)
   tcase_add_test (tc, test_refuse_full_resync);
   tcase_add_loop_test (tc, test_bitmap_unreadable, 0, 4);
   tcase_add_loop_test (tc, test_bitmap_unreadable_all, 0, 2);
+  tcase_add_loop_test (tc, test_bitmap_no_room, 0, 2);
   tcase_add_loop_test (tc, test_bitmap_absent, 0, 2);
   tcase_add_loop_test (tc, test_bitmap_unknown, 0, 8);
   tcase_add_loop_test (tc, test_bitmap_foreign, 0, 4);
