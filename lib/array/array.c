@@ -67,6 +67,7 @@ init (struct array *array, const struct array_options *options,
   rt_cond_init (&array->activity_cond);
   rt_cond_init (&array->background_cond);
   rt_cond_init (&array->watch_cond);
+  rt_cond_init (&array->copied_cond);
   rounds_init (&array->updates);
   rounds_init (&array->flushes);
   ranges_init (&array->ranges);
@@ -139,6 +140,7 @@ array_close (struct array *array)
   rt_cond_destroy (&array->activity_cond);
   rt_cond_destroy (&array->background_cond);
   rt_cond_destroy (&array->watch_cond);
+  rt_cond_destroy (&array->copied_cond);
   rt_mutex_destroy (&array->activate_lock);
   rt_mutex_destroy (&array->lock);
   rt_free (array);

@@ -117,6 +117,7 @@ struct array {
 
   struct source_override overrides[SOURCE_OVERRIDES];
   unsigned noverrides;
+  uint64_t source_changes; /* overrides made, ever */
 
   /* Background threads; see watch.c, background.c and resync.c. */
   bool stopping;
@@ -125,7 +126,9 @@ struct array {
   bool have_clear_thread, have_sync_thread, have_watch_thread;
   bool watch_stopping;
   struct rt_cond watch_cond;
-  bool resync_again; /* the chunk under resync was left unequal meanwhile */
+  bool resync_again;   /* the chunk under resync was left unequal meanwhile */
+  bool resync_copying; /* the source's bytes are being written to others */
+  struct rt_cond copied_cond; /* no longer */
   uint64_t resync_chunk;
   uint64_t resync_chunks, resync_bytes; /* counters */
 
@@ -222,7 +225,8 @@ array_read_blocks (struct array *array, uint64_t offset, uint64_t length,
 /* The leg that serves an unequal chunk. */
 extern struct leg *array_chunk_source (struct array *array, uint64_t chunk);
 /* That leg cannot be read there: another one serves the whole chunk from now
- * on.  False if there is none.
+ * on.  Waits while resync copies that leg's bytes in the chunk.  False if there
+ * is none.
  */
 extern bool array_change_source (struct array *array, uint64_t chunk,
                                  struct leg *unreadable);

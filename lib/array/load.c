@@ -132,7 +132,8 @@ load_copy (struct array *array, const struct copy *copy, bool first)
   uint64_t pages = bitmap_page_count (array->bitmap);
   uint64_t bytes = round_up (bitmap_bytes (bitmap_chunk_count (array->bitmap)),
                              leg->device->limits.logical_block);
-  struct buffer *buffer = buffer_new_zero (READ_BYTES);
+  struct buffer *buffer =
+      buffer_new_zero (min_u64 (READ_BYTES, pages * BITMAP_PAGE_BYTES));
   int err = buffer ? 0 : -ENOMEM;
 
   for (uint64_t page = 0; page < pages && err == 0;
@@ -284,7 +285,7 @@ check_copies (struct array *array, const struct copy *copies, unsigned n,
 }
 
 /* Each leg has room for the bitmap that it will be given, those whose own copy
- * is unusable included.
+ * is unusable included; and a chunk can be written to it by itself.
  */
 static int
 check_room (struct array *array, const struct copy *copies, unsigned n,
@@ -299,6 +300,14 @@ check_room (struct array *array, const struct copy *copies, unsigned n,
                       leg->device->limits.size / SECTOR_SIZE, &error)
         != 0) {
       complain (array, leg, &error);
+      return -EINVAL;
+    }
+    if (header->chunksize < leg->device->limits.logical_block) {
+      log_error (array->log,
+                 "leg %s: bitmap: field chunksize: found %u, expected at least "
+                 "%u, the leg's logical block; add a bitmap with larger chunks",
+                 leg->name, header->chunksize,
+                 leg->device->limits.logical_block);
       return -EINVAL;
     }
   }

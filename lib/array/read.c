@@ -40,8 +40,14 @@ array_change_source (struct array *array, uint64_t chunk,
                      struct leg *unreadable)
 {
   struct leg *legs[ARRAY_MAX_LEGS];
-  unsigned n = array_working_legs (array, legs);
+  unsigned n;
 
+  /* What resync has read of it is about to be on all legs: a reader who went to
+   * another leg now would see that leg's bytes first and these later.
+   */
+  while (array->resync_copying && array->resync_chunk == chunk)
+    rt_cond_wait (&array->copied_cond, &array->lock);
+  n = array_working_legs (array, legs);
   if (array_chunk_source (array, chunk) != unreadable)
     return true; /* somebody else has changed it */
   for (unsigned i = 0; i < array->noverrides; ++i)
@@ -54,6 +60,7 @@ array_change_source (struct array *array, uint64_t chunk,
       continue;
     array->overrides[array->noverrides].chunk = chunk;
     array->overrides[array->noverrides++].leg = legs[i];
+    array->source_changes++;
     log_notice (array->log,
                 "leg %s: slot %u: cannot be read in chunk %ju, which is to "
                 "be resynced; leg %s is its source from now on",
@@ -138,12 +145,25 @@ count_error (struct array *array, struct leg *leg, uint64_t offset,
                strerror (-err), (uintmax_t)leg->read_errors);
 }
 
-/* One try; the lock is released for the I/O. */
+/* May what was read of the leg be believed?  Not if the leg has failed while
+ * it was being read: it may have lost what its cache held, and another leg
+ * has taken writes without it.  Nor if the source of unequal chunks has
+ * changed: others may have seen the new one already.
+ */
+static bool
+still_good (const struct array *array, struct choice choice, uint64_t changes)
+{
+  return choice.leg->state == LEG_IN_SYNC
+         && (!choice.needed || array->source_changes == changes);
+}
+
+/* One try; the lock is released for the I/O.  -ESTALE: try again. */
 static int
 read_leg (struct array *array, struct choice choice, struct buffer *buffer,
           uint64_t offset, uint64_t length)
 {
   struct io_batch *batch = io_batch_new (1);
+  const uint64_t changes = array->source_changes;
   struct leg *leg = choice.leg;
   struct range range;
   struct io *io;
@@ -163,7 +183,7 @@ read_leg (struct array *array, struct choice choice, struct buffer *buffer,
   leg->reads--;
   if (choice.shared)
     range_unshare (&array->ranges, &range);
-  return err;
+  return err == 0 && !still_good (array, choice, changes) ? -ESTALE : err;
 }
 
 /* The leg could not be read: what now?  0: try again. */
@@ -220,8 +240,12 @@ array_read_blocks (struct array *array, uint64_t offset, uint64_t length,
       return 0;
     }
     buffer_unref (buffer);
-    tried |= 1u << choice.leg->number;
-    err = after_error (array, choice, offset, length, err);
+    if (err == -ESTALE)
+      err = 0;
+    else {
+      tried |= 1u << choice.leg->number;
+      err = after_error (array, choice, offset, length, err);
+    }
     if (err == 0 && spans_needed (array, offset, length))
       err = -EAGAIN;
     if (err != 0)

@@ -12,7 +12,9 @@
  * A chunk whose pieces are all equal no longer needs resync.  Its bit stays
  * until the lazy clear has flushed all legs, so a crash in between repeats
  * the chunk and loses nothing.  A write that leaves legs unequal meanwhile
- * sets resync_again, and the chunk is done again.
+ * sets resync_again, and the chunk is done again.  While the source's bytes are
+ * being written (resync_copying) the chunk's source does not change: readers
+ * that find it unreadable wait.
  *
  * Nobody sleeps for the rate with a range held.
  */
@@ -95,7 +97,7 @@ compare (struct array *array, struct piece *piece)
   unsigned which = 0;
 
   for (unsigned i = 0; i < piece->n; ++i) {
-    if (i == piece->source)
+    if (i == piece->source || piece->legs[i]->state != LEG_IN_SYNC)
       continue;
     if (piece->results[i] == -ETIMEDOUT)
       (void)leg_fail (array, piece->legs[i], "reading", -ETIMEDOUT);
@@ -120,8 +122,12 @@ copy_piece (struct array *array, struct piece *piece)
   if (array_chunk_source (array, piece->chunk) != piece->legs[piece->source])
     return -EAGAIN; /* it has failed, or a reader has changed it */
   which = compare (array, piece);
-  if (which != 0)
+  if (which != 0) {
+    array->resync_copying = true;
     err = run (array, piece, IO_WRITE, which);
+    array->resync_copying = false;
+    rt_cond_broadcast (&array->copied_cond);
+  }
   if (err != 0)
     return err;
   for (unsigned i = 0; i < piece->n; ++i) {

@@ -17,10 +17,15 @@
 #ifndef MDBITMAP_RT_H
 #define MDBITMAP_RT_H
 
-#include <pthread.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+
+#ifdef MDBITMAP_SIM
+#include "sim/rt_sim.h" /* rt_mutex, rt_cond, rt_thread */
+#else
+#include <pthread.h>
+#endif
 
 #define RT_SECOND ((uint64_t)1000000000) /* nanoseconds */
 #define RT_NEVER  UINT64_MAX             /* a deadline that does not pass */
@@ -36,6 +41,7 @@ extern void *rt_alloc_aligned (size_t align, size_t size);
 
 /* ---- locks ---- */
 
+#ifndef MDBITMAP_SIM
 struct rt_mutex {
   pthread_mutex_t mutex;
 };
@@ -43,6 +49,7 @@ struct rt_mutex {
 struct rt_cond {
   pthread_cond_t cond;
 };
+#endif
 
 extern void rt_mutex_init (struct rt_mutex *mutex);
 extern void rt_mutex_destroy (struct rt_mutex *mutex);
@@ -90,11 +97,13 @@ extern void rt_random (void *bytes, size_t n);
 
 /* ---- threads ---- */
 
+#ifndef MDBITMAP_SIM
 struct rt_thread {
   pthread_t thread;
   void (*fn) (void *opaque);
   void *opaque;
 };
+#endif
 
 /* thread must stay where it is until joined.  name: at most 15 bytes are
  * shown.  Signals are blocked in the thread.  0 or -errno.

@@ -205,9 +205,10 @@ unpack (const uint8_t *block, struct superblock_1 *s)
   s->events = get_le64 (block + OFF_EVENTS);
   s->resync_offset = get_le64 (block + OFF_RESYNC_OFFSET);
   s->max_dev = get_le32 (block + OFF_MAX_DEV);
-  for (uint32_t i = 0; i < SUPERBLOCK_1_MAX_DEV; ++i)
-    s->dev_roles[i] =
-        i < s->max_dev ? get_le16 (block + OFF_DEV_ROLES + 2 * i) : ROLE_SPARE;
+  static_assert (ROLE_SPARE == 0xffff, "memset makes spares");
+  memset (s->dev_roles, 0xff, sizeof s->dev_roles);
+  for (uint32_t i = 0; i < min_u64 (s->max_dev, SUPERBLOCK_1_MAX_DEV); ++i)
+    s->dev_roles[i] = get_le16 (block + OFF_DEV_ROLES + 2 * i);
 }
 
 /* What may not be there at all, and what to do about it. */

@@ -31,6 +31,7 @@ __wrap_aio_open (struct aio *aio, const char *path, unsigned flags,
 
 struct image images[LEGS];
 struct array_options legs_options;
+uint32_t legs_logical_block[LEGS];
 
 static char folder[] = "/tmp/mdbitmap-test-legs-XXXXXX";
 static char paths[LEGS][sizeof folder + 16];
@@ -161,6 +162,7 @@ legs_make (unsigned n, uint64_t size, uint32_t chunk)
                  * SECTOR_SIZE;
   data_start = layout.data_offset * SECTOR_SIZE;
   memset (&legs_options, 0, sizeof legs_options);
+  memset (legs_logical_block, 0, sizeof legs_logical_block);
   legs_options.nlegs = n;
   legs_options.leg_timeout = 60 * RT_SECOND;
   legs_options.sync_rate_min = MiB;
@@ -395,6 +397,8 @@ __wrap_aio_open (struct aio *aio, const char *path, unsigned flags,
       taps[i].ops.reap = NULL;
       taps[i].ops.give_up = NULL;
       (*device)->ops = &taps[i].ops;
+      if (legs_logical_block[i] != 0)
+        (*device)->limits.logical_block = legs_logical_block[i];
     }
   return err;
 }

@@ -46,6 +46,8 @@ extern struct image images[LEGS];
 
 /* What legs_open asks for: all legs of legs_make, and nothing special. */
 extern struct array_options legs_options;
+/* What a leg's device says its logical block is; 0: the truth. */
+extern uint32_t legs_logical_block[LEGS];
 
 /* New files: n legs, in sync and clean.  0: LEGS_SIZE, LEGS_CHUNK.  The image
  * of a leg is changed before legs_store; nothing is tapped, nothing logged.

@@ -599,6 +599,18 @@ START_TEST (test_bitmap_no_room)
 }
 END_TEST
 
+/* Resync copies chunk by chunk, which must be possible on every leg. */
+START_TEST (test_bitmap_chunk_below_block)
+{
+  legs_make (2, 0, 4096);
+  images[0].bitmap.chunksize = images[1].bitmap.chunksize = 2048;
+  assert_opens_and_close (3);
+  legs_logical_block[_i] = 4096;
+  assert_refused ("field chunksize: found 2048, expected at least 4096");
+  ck_assert (logged (leg_path ((unsigned)_i)));
+}
+END_TEST
+
 /* No header at all: as if it could not be read. */
 START_TEST (test_bitmap_absent)
 {
@@ -695,6 +707,7 @@ main (void)
   tcase_add_loop_test (tc, test_bitmap_unreadable, 0, 4);
   tcase_add_loop_test (tc, test_bitmap_unreadable_all, 0, 2);
   tcase_add_loop_test (tc, test_bitmap_no_room, 0, 2);
+  tcase_add_loop_test (tc, test_bitmap_chunk_below_block, 0, 2);
   tcase_add_loop_test (tc, test_bitmap_absent, 0, 2);
   tcase_add_loop_test (tc, test_bitmap_unknown, 0, 8);
   tcase_add_loop_test (tc, test_bitmap_foreign, 0, 4);

@@ -71,6 +71,15 @@ struct request {
 };
 
 static void *
+request_read (void *opaque)
+{
+  struct request *request = opaque;
+
+  request->err = block_read (request->array, &request->byte, request->offset);
+  return NULL;
+}
+
+static void *
 request_write (void *opaque)
 {
   struct request *request = opaque;
@@ -247,6 +256,75 @@ START_TEST (test_resync_hangs_on_last_leg)
   legs_close (array);
   legs_load ();
   ck_assert_uint_eq (images[1].superblock.dev_roles[0], ROLE_FAULTY);
+}
+END_TEST
+
+/* A leg fails while an edge is read from it: what was read is not used, since
+ * the leg may have lost what another one has.
+ */
+START_TEST (test_read_of_failing_leg)
+{
+  struct request request = { .offset = 0 };
+  struct array *array;
+
+  legs_make (2, 0, 0);
+  legs_store ();
+  leg_set_data (0, 0, 0x10); /* what is left after the loss */
+  leg_set_data (1, 0, 0x11);
+  request.array = array = legs_activate ();
+  tap_hold (0, OP_READ_DATA);
+  ck_assert_int_eq (
+      pthread_create (&request.thread, NULL, request_read, &request), 0);
+  while (tap_count (0, OP_READ_DATA) == 0)
+    take_a_nap ();
+  tap_fail (0, OP_FLUSH);
+  ck_assert_int_eq (array_flush (array), 0);
+  ck_assert (!leg_in_sync (array, 0));
+  tap_release (0);
+  pthread_join (request.thread, NULL);
+  ck_assert_int_eq (request.err, 0);
+  ck_assert_uint_eq (request.byte, 0x11);
+  legs_close (array);
+}
+END_TEST
+
+/* Resync has read the source and writes its bytes to the other leg, when a
+ * client finds that the source cannot be read: it waits for resync and sees
+ * those bytes, since it will see them from then on.
+ */
+START_TEST (test_source_unreadable_while_copying)
+{
+  struct request request = { .offset = 0 };
+  struct array *array;
+  uint8_t again;
+
+  legs_make (2, 0, 0);
+  for (unsigned i = 0; i < 2; ++i) {
+    images[i].superblock.resync_offset = 0;
+    image_set_bit (&images[i], 0);
+  }
+  legs_store ();
+  leg_set_data (0, 0, 0x10);
+  leg_set_data (1, 0, 0x11);
+  tap_hold (1, OP_WRITE_DATA);
+  request.array = array = legs_activate ();
+  while (tap_count (1, OP_WRITE_DATA) == 0)
+    take_a_nap ();
+  tap_fail (0, OP_READ_DATA);
+  tap_reset ();
+  ck_assert_int_eq (
+      pthread_create (&request.thread, NULL, request_read, &request), 0);
+  while (tap_count (0, OP_READ_DATA) == 0)
+    take_a_nap ();
+  take_a_nap ();
+  tap_release (1);
+  pthread_join (request.thread, NULL);
+  ck_assert_int_eq (request.err, 0);
+  ck_assert_int_eq (block_read (array, &again, 0), 0);
+  ck_assert_uint_eq (request.byte, again);
+  ck_assert_uint_eq (again, 0x10);
+  tap_fail (0, 0);
+  legs_close (array);
 }
 END_TEST
 
@@ -624,6 +702,8 @@ main (void)
   tcase_add_test (tc, test_events_cleared_not_written);
   tcase_add_loop_test (tc, test_clear_pass_fails_leg, 0, 2);
   tcase_add_test (tc, test_resync_hangs_on_last_leg);
+  tcase_add_test (tc, test_source_unreadable_while_copying);
+  tcase_add_test (tc, test_read_of_failing_leg);
   tcase_add_test (tc, test_write_hangs_on_last_leg);
   tcase_add_loop_test (tc, test_all_fail, 0, 16);
   tcase_add_loop_test (tc, test_all_but_one_fail, 0, 12);
