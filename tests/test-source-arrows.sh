@@ -59,7 +59,11 @@ for file in lib/*/*.[ch] plugin/*.[ch] tools/*.[ch]; do
       */*)
         case " $areas " in
           *" ${header%%/*} "*) ;;
-          *) complain "$file: includes $header: against the arrows" ;;
+          *)
+            # The seam: what the simulator puts behind the names of rt.h.
+            [ "$file $header" = "lib/base/rt.h sim/rt_sim.h" ] && continue
+            complain "$file: includes $header: against the arrows"
+            ;;
         esac
         [ -e "lib/$header" ] || complain "$file: includes $header: what is it?"
         ;;
@@ -134,7 +138,7 @@ fi
 
 # ---- size ----
 
-for file in lib/*/*.c plugin/*.c tools/*.c; do
+for file in lib/*/*.c plugin/*.c tools/*.c tests/sim/*.c; do
   lines=$(wc -l < "$file")
   [ "$lines" -lt 700 ] || complain "$file: $lines lines; 700 are too many"
   long=$(awk '/^\{/ { start = NR }

@@ -1,0 +1,616 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* Those who use the array: clients, and an operator.
+ *
+ * The operator's fiber opens the array, starts the clients, does to the disks
+ * what the plan says, and stops the array when the clients have finished.
+ * What is read is judged by the model, told how far the legs can be believed;
+ * errors are judged here:
+ *
+ *   No request fails while a leg in sync has a disk with which nothing was
+ *   ever wrong.  (I8, I26)  One excuse: where chunks need resync their source
+ *   changes once, so with two disks that err a good third may not be asked.
+ *
+ *   The buffer of a request is the client's own, and is not touched once the
+ *   request was answered.  (I21)
+ *
+ * All memory here is the world's.  One OS thread; the array's fields are read
+ * without its lock, which is right between two switches of fibers.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "array/internal.h"
+#include "sim/chance.h"
+#include "sim/clients.h"
+#include "sim/trace.h"
+
+#define GARBAGE 0xdb
+
+/* ---- what is wrong with whom ---- */
+
+unsigned
+clients_in_sync (const struct life *life)
+{
+  const struct array *array = life->array;
+  unsigned mask = 0;
+
+  for (unsigned i = 0; i < array->nlegs; ++i)
+    if (array->legs[i].state == LEG_IN_SYNC)
+      mask |= 1u << strtoul (strrchr (array->legs[i].name, '/') + 1, NULL, 10);
+  return mask;
+}
+
+unsigned
+clients_faulty (const struct life *life)
+{
+  unsigned mask = 0;
+
+  for (unsigned i = 0; i < PLAN_LEGS; ++i)
+    if (life->disks[i] && disk_was_faulty (life->disks[i]))
+      mask |= 1u << i;
+  return mask;
+}
+
+/* Might the disk of this leg, once anything was wrong with it, have lost its
+ * cache?
+ */
+static bool
+may_lose (const struct plan *plan, unsigned leg)
+{
+  if (plan->faults[leg].flush_error > 0)
+    return true;
+  for (unsigned i = 0; i < plan->nsteps; ++i)
+    if (plan->steps[i].type == STEP_RESTART_LEG && plan->steps[i].leg == leg)
+      return true;
+  return false;
+}
+
+/* Tell the model, before a read ends, how far its legs can be believed: those
+ * that were in sync when it began.
+ */
+static void
+say_doubt (struct life *life, unsigned in_sync)
+{
+  unsigned faulty = clients_faulty (life), now = clients_in_sync (life);
+  enum model_doubt doubt = MODEL_FIRM;
+
+  if (life->faulty_seen != faulty || life->in_sync_seen != now)
+    model_forget_seen (life->model);
+  life->faulty_seen = faulty;
+  life->in_sync_seen = now;
+  for (unsigned i = 0; i < PLAN_LEGS; ++i)
+    if ((in_sync & faulty) >> i & 1) {
+      if (may_lose (life->run->plan, i))
+        doubt = MODEL_LOSES;
+      else if (doubt == MODEL_FIRM)
+        doubt = MODEL_FLIPS;
+    }
+  model_set_doubt (life->model, doubt);
+}
+
+/* ---- requests ---- */
+
+static bool
+any_needed (const struct life *life)
+{
+  return bitmap_needed (life->array->bitmap) > 0;
+}
+
+/* Does it read: itself, or blocks at its edges? */
+static bool
+reads (const struct life *life, const struct step *step)
+{
+  const uint32_t block = life->array->logical_block;
+
+  return step->type == STEP_READ
+         || (step->type != STEP_FLUSH
+             && (step->offset % block != 0 || step->length % block != 0));
+}
+
+/* A request has been answered: might it fail? */
+static void
+judge (const struct life *life, const struct step *step, bool needed, int error)
+{
+  unsigned faulty = clients_faulty (life);
+
+  if (error == 0)
+    return;
+  if (error != -EIO)
+    violation ("I8", "%s at %ju, %ju bytes: fails with %s, not EIO",
+               step_type_string (step->type), (uintmax_t)step->offset,
+               (uintmax_t)step->length, strerror (-error));
+  if ((clients_in_sync (life) & ~faulty) == 0)
+    return;
+  if ((faulty & (faulty - 1)) != 0 && reads (life, step)
+      && (needed || any_needed (life)))
+    return;
+  violation ("I8",
+             "%s at %ju, %ju bytes: fails, though of the legs in sync (%x) "
+             "only %x ever erred",
+             step_type_string (step->type), (uintmax_t)step->offset,
+             (uintmax_t)step->length, clients_in_sync (life), faulty);
+}
+
+/* The buffer of the request before: nobody may have written to it since. */
+static void
+let_go (struct client *client)
+{
+  const uint8_t *p = client->buffer;
+
+  if (p && (p[0] != GARBAGE || memcmp (p, p + 1, client->length - 1) != 0))
+    violation ("I21",
+               "the buffer of a request of %ju bytes was written to "
+               "after the answer",
+               (uintmax_t)client->length);
+  arena_release (world_arena (client->life->world), client->buffer);
+  client->buffer = NULL;
+  client->length = 0;
+}
+
+static void *
+new_buffer (struct client *client, uint64_t length)
+{
+  client->buffer = arena_alloc (world_arena (client->life->world), 16, length);
+  client->length = length;
+  return client->buffer;
+}
+
+static int
+do_read (struct client *client, const struct step *step)
+{
+  struct life *life = client->life;
+  void *buffer = new_buffer (client, step->length);
+  unsigned in_sync = clients_in_sync (life);
+  uint64_t read;
+  int err;
+
+  read = model_read_begin (life->model, step->offset, step->length);
+  err = array_read (life->array, buffer, (uint32_t)step->length, step->offset);
+  say_doubt (life, in_sync);
+  model_read_end (life->model, read, err, buffer);
+  memset (buffer, GARBAGE, step->length);
+  return err;
+}
+
+static int
+do_write (struct client *client, const struct step *step)
+{
+  struct life *life = client->life;
+  const bool zero = step->type == STEP_ZERO || step->type == STEP_TRIM;
+  const bool fua = zero ? step->fua : step->type == STEP_WRITE_FUA;
+  unsigned flags = fua ? ARRAY_FUA : 0;
+  void *buffer = NULL;
+  uint64_t write;
+  int err;
+
+  write = model_write_begin (life->model, step->offset, step->length, zero);
+  if (zero) {
+    if (step->type == STEP_TRIM)
+      flags |= ARRAY_MAY_TRIM;
+    err = array_zero (life->array, step->length, step->offset, flags);
+  }
+  else {
+    buffer = new_buffer (client, step->length);
+    model_fill (life->model, write, step->offset, step->length, buffer);
+    err = array_write (life->array, buffer, (uint32_t)step->length,
+                       step->offset, flags);
+    memset (buffer, GARBAGE, step->length);
+  }
+  model_write_end (life->model, write, err, fua);
+  return err;
+}
+
+static int
+do_flush (struct client *client)
+{
+  struct life *life = client->life;
+  uint64_t flush = model_flush_begin (life->model);
+  int err = array_flush (life->array);
+
+  /* Before array_activate there is nothing to flush, and nothing is. */
+  model_flush_end (life->model, flush, client->writable ? err : -EROFS);
+  return err;
+}
+
+static void
+must_be_refused (struct client *client, const struct step *step)
+{
+  uint8_t bytes[512] = { 0 };
+  int err;
+
+  if (step->type == STEP_ZERO || step->type == STEP_TRIM)
+    err = array_zero (client->life->array, step->length, step->offset, 0);
+  else
+    err = array_write (client->life->array, bytes,
+                       (uint32_t)min_u64 (step->length, sizeof bytes),
+                       step->offset, 0);
+  if (err != -EROFS)
+    violation ("I13", "%s on an array that is not writable: %d",
+               step_type_string (step->type), err);
+}
+
+static int
+dispatch (struct client *client, const struct step *step)
+{
+  switch (step->type) {
+  case STEP_READ:
+    return do_read (client, step);
+  case STEP_FLUSH:
+    return do_flush (client);
+  default:
+    return do_write (client, step);
+  }
+}
+
+void
+client_request (struct client *client, const struct step *step)
+{
+  struct life *life = client->life;
+  uint64_t started = world_now (life->world);
+  bool needed = any_needed (life);
+  int err;
+
+  let_go (client);
+  if (!client->writable && step->type != STEP_READ
+      && step->type != STEP_FLUSH) {
+    must_be_refused (client, step);
+    return;
+  }
+  trace ("%s %ju+%ju", step_type_string (step->type), (uintmax_t)step->offset,
+         (uintmax_t)step->length);
+  err = dispatch (client, step);
+  trace ("%s %ju+%ju: %s", step_type_string (step->type),
+         (uintmax_t)step->offset, (uintmax_t)step->length,
+         err == 0 ? "done" : strerror (-err));
+  trace_mix (step->type);
+  trace_mix (step->offset);
+  trace_mix ((uint64_t)err);
+  run_counters.requests++;
+  judge (life, step, needed, err);
+  oracle_answer (life->oracle, step->type, step->offset, step->length, started,
+                 err);
+}
+
+void
+client_end (struct client *client)
+{
+  let_go (client);
+}
+
+/* ---- the array's life ---- */
+
+static void
+log_line (void *opaque, enum log_level level, const char *line)
+{
+  (void)opaque;
+  (void)level;
+  trace ("log: %s", line);
+}
+
+static const int shown = 1;
+static const struct log quiet_log = { .sink = log_line };
+static const struct log full_log = {
+  .sink = log_line,
+  .debug = { &shown, &shown, &shown, &shown, &shown },
+};
+
+/* The legs that are given, in the order that a number stands for. */
+static unsigned
+present (const struct life *life, const char **paths)
+{
+  unsigned given[PLAN_LEGS], n = 0, left, order = life->order;
+
+  for (unsigned i = 0; i < PLAN_LEGS; ++i)
+    if (life->disks[i])
+      given[n++] = i;
+  left = n;
+  for (unsigned i = 0; i < n; ++i) {
+    unsigned k = order % left;
+
+    order /= left;
+    paths[i] = legs_path (given[k]);
+    given[k] = given[--left];
+  }
+  return n;
+}
+
+/* Whoever said "allow" trusts certain legs.  One of them cannot be read, and
+ * older ones are there without it: he does not go on.
+ */
+static bool
+thinks_better (const struct life *life)
+{
+  return life->degraded == ARRAY_DEGRADED_ALLOW && clients_faulty (life) != 0
+         && clients_in_sync (life) != life->verdict.in_sync;
+}
+
+bool
+clients_open (struct life *life)
+{
+  const struct plan *plan = life->run->plan;
+  struct array_options options = {
+    .degraded = (enum array_degraded)life->degraded,
+    .read_only = life->read_only,
+    .leg_timeout = plan->leg_timeout,
+    .daemon_sleep = plan->daemon_sleep,
+    .sync_rate_min = UINT64_MAX,
+    .sync_rate_max = UINT64_MAX,
+  };
+  struct array *array = NULL;
+  int err;
+
+  options.nlegs = present (life, options.legs);
+  err = array_open (&options, tracing ? &full_log : &quiet_log, &array);
+  trace ("open: %s", err == 0 ? "done" : strerror (-err));
+  life->array = err == 0 ? array : NULL;
+  if (err == 0 && thinks_better (life)) {
+    life->array = NULL;
+    array_close (array);
+    err = -ECANCELED;
+  }
+  life->opened = err;
+  if (err != 0)
+    return false;
+  oracle_set_array (life->oracle, array);
+  err = array_start (array);
+  if (err != 0)
+    violation ("I25", "array_start: %s", strerror (-err));
+  return true;
+}
+
+/* A server tries again for each client that connects. */
+bool
+clients_activate (struct life *life)
+{
+  const unsigned tries = 3;
+  int err = 0;
+
+  for (unsigned i = 0; i < tries; ++i) {
+    err = array_activate (life->array);
+    trace ("activate: %s", err == 0 ? "done" : strerror (-err));
+    if (err == 0)
+      return true;
+  }
+  if ((clients_in_sync (life) & ~clients_faulty (life)) != 0)
+    violation ("I8",
+               "array_activate fails (%s), though of the legs in sync (%x) "
+               "only %x ever erred",
+               strerror (-err), clients_in_sync (life), clients_faulty (life));
+  return false;
+}
+
+void
+clients_stop (struct life *life)
+{
+  const unsigned all = (1u << life->run->plan->legs) - 1;
+  struct array *array = life->array;
+  bool good, equal, clean;
+  unsigned in_sync;
+
+  trace ("stop");
+  array_stop (array);
+  good = clients_faulty (life) == 0 && !life->read_only;
+  equal = bitmap_needed (array->bitmap) == 0;
+  clean = array->clean && array->activity == ARRAY_CLEAN;
+  in_sync = clients_in_sync (life);
+  life->array = NULL;
+  oracle_set_array (life->oracle, NULL);
+  array_close (array);
+  life->stopped = true;
+  trace ("stopped: %s", clean ? "clean" : "not clean");
+  if (good && equal && clean)
+    model_settled (life->model);
+  if (good && equal && in_sync == all)
+    oracle_stopped (life->oracle);
+}
+
+/* ---- an epoch of the plan ---- */
+
+struct crew {
+  struct life *life;
+  struct client clients[PLAN_CLIENTS];
+  struct fiber *fibers[PLAN_CLIENTS];
+  unsigned n; /* that have been joined: none, or all */
+};
+
+/* Some reads come twice, by their own numbers, so that shrinking a plan does
+ * not change which.
+ */
+static void
+carry_out (struct client *client, const struct step *step)
+{
+  if (step->type == STEP_SLEEP) {
+    fiber_sleep (step->length);
+    return;
+  }
+  client_request (client, step);
+  if (step->type == STEP_READ
+      && (step->offset / 128 + step->length / 512) % 3 == 0)
+    client_request (client, step);
+}
+
+static void
+client_main (void *opaque)
+{
+  struct client *client = opaque;
+  struct life *life = client->life;
+  const struct plan *plan = life->run->plan;
+
+  for (unsigned i = 0; i < plan->nsteps; ++i)
+    if (plan->steps[i].epoch == life->run->epoch
+        && plan->steps[i].client == client->number)
+      carry_out (client, &plan->steps[i]);
+  client_end (client);
+  life->busy--;
+}
+
+static void
+start_clients (struct crew *crew, bool writable)
+{
+  static const char *const names[PLAN_CLIENTS] = { "client 0", "client 1",
+                                                   "client 2" };
+  struct life *life = crew->life;
+
+  life->busy = PLAN_CLIENTS;
+  for (unsigned i = 0; i < PLAN_CLIENTS; ++i) {
+    struct client *client = &crew->clients[i];
+
+    client->life = life;
+    client->number = i;
+    client->writable = writable;
+    crew->fibers[i] =
+        fiber_new (life->world, names[i], client_main, client, false);
+  }
+}
+
+static void
+join_clients (struct crew *crew)
+{
+  for (; crew->n < PLAN_CLIENTS; crew->n++)
+    fiber_join (crew->fibers[crew->n]);
+}
+
+struct hang {
+  struct disk *disk;
+  uint64_t length;
+};
+
+static void
+hang_main (void *opaque)
+{
+  struct hang *hang = opaque;
+
+  fiber_sleep (hang->length);
+  if (disk_state (hang->disk) == DISK_HANGS)
+    disk_set_state (hang->disk, DISK_GOOD);
+}
+
+static void
+hang_leg (struct life *life, struct disk *disk, uint64_t length)
+{
+  struct hang *hang = arena_alloc (world_arena (life->world), 8, sizeof *hang);
+
+  if (disk_state (disk) != DISK_GOOD)
+    return;
+  hang->disk = disk;
+  hang->length = length;
+  disk_set_state (disk, DISK_HANGS);
+  (void)fiber_new (life->world, "hang", hang_main, hang, false);
+}
+
+static void
+break_leg (struct life *life, const struct step *step)
+{
+  struct disk *disk = life->disks[step->leg];
+
+  if (!disk)
+    return;
+  switch (step->type) {
+  case STEP_FAIL_LEG:
+    disk_set_state (disk, DISK_FAILED);
+    break;
+  case STEP_VANISH_LEG:
+    if (disk_state (disk) != DISK_FAILED)
+      disk_set_state (disk, DISK_VANISHED);
+    break;
+  case STEP_HANG_LEG:
+    hang_leg (life, disk, step->length);
+    break;
+  case STEP_RESTART_LEG:
+    /* No device of the library connects again by itself: whatever it lost,
+     * the leg answers to nobody until the next assembly.
+     */
+    if (disk_state (disk) == DISK_FAILED)
+      break;
+    disk_restart (disk);
+    disk_set_state (disk, DISK_VANISHED);
+    break;
+  case STEP_SPOIL_LEG:
+    disk_spoil (disk, life->run->geometry.data + step->offset, step->length);
+    break;
+  default:
+    break;
+  }
+}
+
+/* Here and now: the hook sees to it, and nothing comes after. */
+static void __attribute__ ((noreturn)) crash (struct life *life)
+{
+  life->crash = true;
+  for (;;)
+    (void)fiber_block ("crash", UINT64_MAX);
+}
+
+static void
+operate (struct crew *crew, const struct step *step)
+{
+  struct life *life = crew->life;
+
+  trace ("%s leg %u", step_type_string (step->type), step->leg);
+  trace_mix (step->type);
+  switch (step->type) {
+  case STEP_SLEEP:
+    fiber_sleep (step->length);
+    break;
+  case STEP_CRASH:
+    crash (life);
+  case STEP_STOP:
+    join_clients (crew);
+    clients_stop (life);
+    break;
+  default:
+    break_leg (life, step);
+    break;
+  }
+}
+
+/* The clients have finished, and a crash is still to come: the daemon and
+ * resync go on for a while.
+ */
+static void
+linger (struct life *life)
+{
+  const uint64_t pass = life->run->plan->daemon_sleep * RT_SECOND;
+
+  if (life->crash_step > 0)
+    fiber_sleep (6 * pass);
+}
+
+static void
+operator_main (void *opaque)
+{
+  struct life *life = opaque;
+  const struct plan *plan = life->run->plan;
+  struct crew *crew;
+  bool writable;
+
+  if (!clients_open (life))
+    return;
+  writable = !life->read_only && clients_activate (life);
+  crew = arena_alloc (world_arena (life->world), 16, sizeof *crew);
+  memset (crew, 0, sizeof *crew);
+  crew->life = life;
+  start_clients (crew, writable);
+  for (unsigned i = 0; i < plan->nsteps && !life->stopped; ++i)
+    if (plan->steps[i].epoch == life->run->epoch
+        && plan->steps[i].client == PLAN_CLIENTS)
+      operate (crew, &plan->steps[i]);
+  if (life->stopped)
+    return;
+  join_clients (crew);
+  linger (life);
+  clients_stop (life);
+}
+
+void
+clients_start (struct life *life)
+{
+  life->faulty_seen = life->in_sync_seen = 0;
+  (void)fiber_new (life->world, "operator", operator_main, life, false);
+}

@@ -1,0 +1,151 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* What would be left if the power went now?
+ *
+ * A cycle: draw an image that a crash may leave of each disk, look at the
+ * images by themselves, give some of them in some order to the library in a
+ * world of its own, let it assemble, serve, resync and stop, and look at
+ * everything that it does.  In some of these worlds the power goes again.
+ * The outer life is paused meanwhile and notices nothing.
+ *
+ * A disk that is not given to an inner life is kept as absent, and may be
+ * given after the next crash: it must never win over what was written
+ * without it.
+ */
+
+#include <config.h>
+
+#include <string.h>
+
+#include "array/array.h"
+#include "sim/chance.h"
+#include "sim/run.h"
+#include "sim/trace.h"
+
+/* Crashes during recoveries from crashes during ... */
+#define MAX_DEPTH 4
+
+/* Which disks are given: mostly all. */
+static void
+choose_disks (struct life *inner, struct disk **images, unsigned n)
+{
+  unsigned given = (1u << n) - 1;
+
+  if (chance (CHANCE_CRASH, 1, 3))
+    given = 1 + (unsigned)choose (CHANCE_CRASH, given);
+  for (unsigned i = 0; i < n; ++i)
+    if (given >> i & 1)
+      inner->disks[i] = images[i];
+    else
+      inner->absent[i] = images[i];
+}
+
+static bool
+any_given (const struct life *life)
+{
+  for (unsigned i = 0; i < PLAN_LEGS; ++i)
+    if (life->disks[i])
+      return true;
+  return false;
+}
+
+/* How the inner world is scheduled: mostly fast. */
+static void
+choose_options (const struct plan *plan, struct world_options *options)
+{
+  *options = plan->world;
+  if (chance (CHANCE_CRASH, 3, 4)) {
+    options->policy = WORLD_RANDOM;
+    options->switch_per_1000 = 5;
+    options->jump_per_1000000 = 0;
+  }
+}
+
+static void
+after_inner_crash (struct life *inner, enum oracle_moment moment)
+{
+  const unsigned n = inner->run->plan->legs;
+  enum disk_loss loss = (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES);
+  struct disk *images[PLAN_LEGS] = { NULL };
+
+  for (unsigned i = 0; i < n; ++i)
+    if (inner->disks[i])
+      images[i] = disk_after_crash (inner->disks[i], loss);
+    else if (inner->absent[i]) {
+      images[i] = inner->absent[i];
+      inner->absent[i] = NULL;
+    }
+  model_crash (inner->model);
+  run_counters.nested++;
+  crash_check_images (inner, images, moment);
+}
+
+/* The images are the inner life's from now on. */
+static void
+recover (struct life *inner, enum oracle_moment moment)
+{
+  const struct plan *plan = inner->run->plan;
+  struct world_options options;
+
+  if (!any_given (inner))
+    return;
+  if (chance (CHANCE_CRASH, 1, 5))
+    life_set_faults (inner);
+  (void)life_choose_degraded (inner); /* refused: the library must say so */
+  inner->order = (unsigned)choose (CHANCE_CRASH, 24);
+  inner->read_only = chance (CHANCE_CRASH, 1, 20);
+  if (inner->depth < MAX_DEPTH && chance (CHANCE_CRASH, 1, 5))
+    inner->crash_step = 1 + choose (CHANCE_CRASH, 400);
+  choose_options (plan, &options);
+  life_begin (inner, &options);
+  clients_recover (inner);
+  if (!life_run (inner))
+    after_inner_crash (inner, moment);
+  life_end (inner);
+}
+
+void
+crash_check_images (struct life *life, struct disk **images,
+                    enum oracle_moment moment)
+{
+  struct life inner = { .run = life->run,
+                        .depth = life->depth + 1,
+                        .in_sync = life->in_sync };
+  const unsigned n = life->run->plan->legs;
+
+  chance_push (chance_bits (CHANCE_CRASH));
+  trace ("cycle: %s", oracle_moment_string (moment));
+  run_counters.cycles++;
+  run_counters.moments[moment]++;
+  inner.model = model_copy (life->model);
+  oracle_judge_images (&life->run->geometry, images, n, inner.model);
+  choose_disks (&inner, images, n);
+  recover (&inner, moment);
+  life_free (&inner);
+  chance_pop ();
+}
+
+void
+crash_check (struct life *life, enum oracle_moment moment)
+{
+  const unsigned n = life->run->plan->legs;
+  enum disk_loss loss = (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES);
+  struct disk *images[PLAN_LEGS] = { NULL };
+  struct life crashed = { .run = life->run,
+                          .depth = life->depth,
+                          .in_sync = life->in_sync };
+
+  for (unsigned i = 0; i < n; ++i) {
+    if (chance (CHANCE_CRASH, 1, 2))
+      loss = (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES);
+    if (life->disks[i])
+      images[i] = disk_after_crash (life->disks[i], loss);
+    else if (life->absent[i])
+      images[i] = disk_after_crash (life->absent[i], LOSE_NOTHING);
+  }
+  crashed.model = model_copy (life->model);
+  model_crash (crashed.model);
+  crash_check_images (&crashed, images, moment);
+  model_free (crashed.model);
+}

@@ -1,0 +1,492 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* The oracle while a world runs: who is who, and answers to clients.
+ *
+ * It lives in the world's memory and is dropped with it.  It reads the
+ * array's memory without its lock: all that is looked at changes in one step,
+ * between two switches of fibers.  It changes nothing, blocks nowhere, and
+ * draws nothing by chance.
+ *
+ * What a crash might leave is asked of the disks (what is durable), never of
+ * the array; the array is asked whom it holds to be in sync.  A leg that has
+ * failed in memory is still trusted by an assembly until its loss is on
+ * record, so for most rules it counts until then.
+ */
+
+#include <config.h>
+
+#include <stddef.h>
+#include <string.h>
+
+#include "sim/oracle_internal.h"
+
+/* Longer than the jumps of the clock that one who is on his way to a device
+ * may see.
+ */
+#define ON_THE_WAY (10 * RT_SECOND)
+
+/* A request may stand behind others in the range lock, each of which may wait
+ * for a round of the bitmap, an update of several generations and its own
+ * writes, with every leg but one failing by its time-out in each.
+ */
+#define ANSWER_TIMEOUTS 100
+#define ANSWER_SLACK    (600 * RT_SECOND)
+
+struct oracle *
+oracle_new (const struct oracle_geometry *geometry, struct disk **disks,
+            unsigned n, bool read_only)
+{
+  struct oracle *oracle = arena_alloc (world_arena (world), 16, sizeof *oracle);
+
+  memset (oracle, 0, offsetof (struct oracle, pool));
+  oracle->geometry = *geometry;
+  oracle->n = n;
+  oracle->read_only = read_only;
+  for (unsigned i = 0; i < n; ++i) {
+    oracle->legs[i].disk = disks[i];
+    oracle->legs[i].failed_since = NEVER;
+    oracle->legs[i].flush_failed = NEVER;
+  }
+  oracle->watcher.submit = oracle_submit;
+  oracle->watcher.done = oracle_done;
+  oracle->watcher.opaque = oracle;
+  return oracle;
+}
+
+const struct legs_watcher *
+oracle_watcher (struct oracle *oracle)
+{
+  return &oracle->watcher;
+}
+
+/* NULL: it is about to be closed. */
+void
+oracle_set_array (struct oracle *oracle, struct array *array)
+{
+  oracle->array = array;
+  if (!array)
+    return;
+  for (unsigned i = 0; i < array->nlegs; ++i) {
+    const struct leg *leg = &array->legs[i];
+    unsigned k = 0;
+
+    while (strcmp (legs_path (k), leg->name) != 0)
+      k++;
+    oracle->leg_of[i] = k;
+    oracle->legs_of[k] = leg;
+    if (leg->state == LEG_IN_SYNC)
+      oracle->once_in_sync |= 1u << k;
+  }
+  oracle->base_events = array->events;
+  oracle->quiet_since = world_now (world);
+}
+
+/* ---- who is who ---- */
+
+bool
+oracle_in_sync (const struct oracle *oracle, unsigned leg)
+{
+  return oracle->legs_of[leg] && oracle->legs_of[leg]->state == LEG_IN_SYNC;
+}
+
+unsigned
+oracle_count_in_sync (const struct oracle *oracle)
+{
+  unsigned count = 0;
+
+  for (unsigned i = 0; i < oracle->n; ++i)
+    count += oracle_in_sync (oracle, i);
+  return count;
+}
+
+const struct super_view *
+oracle_super (struct oracle *oracle, unsigned leg)
+{
+  struct leg_watch *watch = &oracle->legs[leg];
+
+  super_view_of_image (&oracle->geometry, disk_durable (watch->disk),
+                       &watch->super);
+  return &watch->super;
+}
+
+/* The highest events that an assembly might find on the leg, now or once its
+ * disk has done what it was asked for.
+ */
+static uint64_t
+possible_events (struct oracle *oracle, unsigned leg)
+{
+  struct leg_watch *watch = &oracle->legs[leg];
+  struct super_view view;
+  uint64_t events = 0;
+
+  if (!watch->disk)
+    return 0;
+  if (oracle_super (oracle, leg)->valid)
+    events = oracle_super (oracle, leg)->events;
+  super_view_of_image (&oracle->geometry, disk_current (watch->disk), &view);
+  if (view.valid)
+    events = max_u64 (events, view.events);
+  for (const struct flight *f = watch->flights; f; f = f->next)
+    if (f->area == AREA_SUPER && f->type == IO_WRITE)
+      events = max_u64 (events, f->events);
+  return events;
+}
+
+bool
+oracle_on_record (struct oracle *oracle, unsigned leg, uint64_t margin)
+{
+  uint64_t events = margin == 0 ? 0 : possible_events (oracle, leg);
+
+  for (unsigned i = 0; i < oracle->n; ++i) {
+    const struct super_view *s;
+
+    if (!oracle_in_sync (oracle, i))
+      continue;
+    s = oracle_super (oracle, i);
+    if (!s->valid || s->roles[leg] <= ROLE_LAST || s->events < events + margin)
+      return false;
+  }
+  return true;
+}
+
+bool
+oracle_trusted (struct oracle *oracle, unsigned leg)
+{
+  if (oracle_in_sync (oracle, leg))
+    return true;
+  return (oracle->once_in_sync >> leg & 1)
+         && !oracle_on_record (oracle, leg, 1);
+}
+
+bool
+oracle_long_failed (const struct oracle *oracle, unsigned leg)
+{
+  uint64_t since = oracle->legs[leg].failed_since;
+
+  return since != NEVER && world_now (world) > since + ON_THE_WAY;
+}
+
+bool
+oracle_just_failed (const struct oracle *oracle)
+{
+  for (unsigned i = 0; i < oracle->n; ++i)
+    if (oracle->legs[i].failed_since != NEVER
+        && !oracle_long_failed (oracle, i))
+      return true;
+  return false;
+}
+
+unsigned
+oracle_source (const struct oracle *oracle, uint64_t chunk, bool *changed)
+{
+  const struct array *array = oracle->array;
+  const struct leg *best = NULL;
+
+  *changed = false;
+  for (unsigned i = 0; i < array->noverrides; ++i)
+    if (array->overrides[i].chunk == chunk
+        && array->overrides[i].leg->state == LEG_IN_SYNC) {
+      *changed = true;
+      best = array->overrides[i].leg;
+    }
+  for (unsigned i = 0; i < array->nlegs && !*changed; ++i) {
+    const struct leg *leg = &array->legs[i];
+
+    if (leg->state != LEG_IN_SYNC)
+      continue;
+    if (!best || (best->write_mostly && !leg->write_mostly)
+        || (best->write_mostly == leg->write_mostly && leg->slot < best->slot))
+      best = leg;
+  }
+  return best ? oracle->leg_of[best->number] : SIM_LEGS;
+}
+
+void
+oracle_look (struct oracle *oracle)
+{
+  for (unsigned i = 0; oracle->array && i < oracle->n; ++i) {
+    const struct leg *leg = oracle->legs_of[i];
+    struct leg_watch *watch = &oracle->legs[i];
+
+    if (!leg || leg->state != LEG_FAULTY || watch->failed_since != NEVER)
+      continue;
+    watch->failed_since = world_now (world);
+    oracle->moments |= 1u << MOMENT_RECORD;
+    if (!disk_was_faulty (watch->disk))
+      violation ("I9", "leg %u: failed, though nothing was wrong with it", i);
+  }
+}
+
+/* ---- answers ---- */
+
+/* Rule 5: a leg that lacks what was answered with success. */
+static void
+check_lost (struct oracle *oracle, unsigned leg, const char *what)
+{
+  uint64_t margin = 2;
+
+  if (oracle->once_in_sync >> leg & 1) {
+    if (oracle_in_sync (oracle, leg))
+      violation ("I3", "leg %u: is in sync, but lacks a %s that was answered",
+                 leg, what);
+  }
+  else if (!oracle->legs[leg].disk || !oracle_super (oracle, leg)->valid
+           || oracle_super (oracle, leg)->events > oracle->base_events + 1)
+    margin = 0; /* nobody could know how far ahead it is */
+  if (!oracle_on_record (oracle, leg, margin))
+    violation ("I3",
+               "leg %u: lacks a %s that was answered, and this is not on "
+               "record everywhere, by events %ju + %ju",
+               leg, what, (uintmax_t)possible_events (oracle, leg),
+               (uintmax_t)margin);
+}
+
+static void
+remember_unflushed (struct oracle *oracle, const struct request_watch *request)
+{
+  for (unsigned i = 0; i < oracle->n; ++i) {
+    struct leg_watch *watch = &oracle->legs[i];
+
+    if (request->stored[i] == 0 || request->ended[i] < watch->flushed
+        || disk_limits (watch->disk)->no_cache
+        || watch->nunflushed == UNFLUSHED)
+      continue;
+    watch->unflushed[watch->nunflushed++] =
+        (struct unflushed){ .ended = request->ended[i],
+                            .answered = oracle->moment,
+                            .at = world_now (world) };
+  }
+}
+
+static void
+check_write (struct oracle *oracle, const struct request_watch *request,
+             bool fua)
+{
+  unsigned most = 0, holders = 0;
+
+  for (unsigned i = 0; i < oracle->n; ++i)
+    if (request->stored[i] > most)
+      most = request->stored[i];
+  for (unsigned i = 0; i < oracle->n; ++i)
+    if (most > 0 && request->stored[i] == most)
+      holders += oracle_in_sync (oracle, i);
+  if (holders == 0)
+    violation ("I8", "a write was answered that no leg in sync has taken");
+  for (unsigned i = 0; i < oracle->n; ++i)
+    if (request->stored[i] < most)
+      check_lost (oracle, i, "write");
+  if (fua && request->cached)
+    violation ("I2", "a FUA write was answered, but was sent without FUA");
+  if (request->cached)
+    remember_unflushed (oracle, request);
+}
+
+static void
+check_flush (struct oracle *oracle, const struct request_watch *request,
+             uint64_t started)
+{
+  for (unsigned i = 0; i < oracle->n; ++i) {
+    const struct leg_watch *watch = &oracle->legs[i];
+
+    if (!oracle_in_sync (oracle, i)) {
+      if (watch->failed_since == NEVER || watch->failed_since < started)
+        check_lost (oracle, i, "flush");
+      continue;
+    }
+    for (unsigned k = 0; k < watch->nunflushed; ++k)
+      if (watch->unflushed[k].at < started
+          || watch->unflushed[k].answered <= request->answered)
+        violation ("I2a",
+                   "leg %u: a flush was answered, but the leg was not "
+                   "flushed since a write that was answered before the flush "
+                   "was asked for",
+                   i);
+  }
+}
+
+/* I8a; the leader of the flush that failed may take a while to say so. */
+static void
+check_flush_failed (struct oracle *oracle, uint64_t started)
+{
+  for (unsigned i = 0; i < oracle->n; ++i)
+    if (oracle_in_sync (oracle, i)
+        && oracle->legs[i].flush_failed < NEVER - ON_THE_WAY
+        && oracle->legs[i].flush_failed + ON_THE_WAY < started)
+      violation ("I8a",
+                 "leg %u: is in sync, a flush of it has failed, and a flush "
+                 "or FUA was answered with success",
+                 i);
+}
+
+static struct request_watch *
+this_request (struct oracle *oracle)
+{
+  unsigned fiber = fiber_number (fiber_self ());
+
+  return &oracle->requests[fiber % ORACLE_FIBERS];
+}
+
+static void
+check_success (struct oracle *oracle, enum step_type type, uint64_t length,
+               uint64_t started)
+{
+  const struct request_watch *request = this_request (oracle);
+
+  switch (type) {
+  case STEP_WRITE:
+  case STEP_WRITE_FUA:
+  case STEP_ZERO:
+  case STEP_TRIM:
+    if (length > 0)
+      check_write (oracle, request, type == STEP_WRITE_FUA);
+    break;
+  case STEP_FLUSH:
+    if (oracle->array->may_write)
+      check_flush (oracle, request, started);
+    break;
+  default:
+    return;
+  }
+  if (type == STEP_WRITE_FUA
+      || (type == STEP_FLUSH && oracle->array->may_write))
+    check_flush_failed (oracle, started);
+}
+
+void
+oracle_answer (struct oracle *oracle, enum step_type type, uint64_t offset,
+               uint64_t length, uint64_t started, int error)
+{
+  struct request_watch *request = this_request (oracle);
+  uint64_t number = request->number + 1;
+  const struct array *array = oracle->array;
+  uint64_t took = world_now (world) - started;
+
+  (void)offset;
+  oracle->moment++;
+  if (!array)
+    return;
+  oracle_look (oracle);
+  if (took > ANSWER_SLACK
+      && (took - ANSWER_SLACK) / ANSWER_TIMEOUTS
+                 / (1 + length / oracle->geometry.chunk)
+             > array->options.leg_timeout)
+    violation ("I25", "a request took %ju seconds",
+               (uintmax_t)(took / RT_SECOND));
+  if (oracle_count_in_sync (oracle) == 0)
+    violation ("I9", "no leg is in sync");
+  if (error == 0) {
+    check_success (oracle, type, length, started);
+    oracle->moments |= 1u << MOMENT_ANSWER;
+  }
+  memset (request, 0, sizeof *request);
+  request->number = number;
+  request->answered = oracle->moment;
+}
+
+/* ---- the end ---- */
+
+static void
+check_no_bits (const struct oracle *oracle, unsigned leg, const char *when)
+{
+  const struct oracle_geometry *geometry = &oracle->geometry;
+  const struct image *image = disk_durable (oracle->legs[leg].disk);
+
+  for (uint64_t chunk = 0; chunk < geometry->chunks; ++chunk)
+    if (image_bit (geometry, image, chunk))
+      violation ("I25", "leg %u: chunk %ju: %s, it is still marked", leg,
+                 (uintmax_t)chunk, when);
+}
+
+void
+oracle_stopped (struct oracle *oracle)
+{
+  const struct oracle_geometry *geometry = &oracle->geometry;
+  const struct super_view *first = oracle_super (oracle, 0);
+
+  for (unsigned i = 0; i < oracle->n; ++i) {
+    const struct super_view *s = oracle_super (oracle, i);
+
+    if (!s->valid || !s->clean)
+      violation ("I28", "leg %u: stopped in order, but not clean", i);
+    if (s->events != first->events || !super_view_same (s, first))
+      violation ("I14", "legs 0 and %u: stopped with events %ju and %ju", i,
+                 (uintmax_t)first->events, (uintmax_t)s->events);
+    if (disk_has_volatile (oracle->legs[i].disk, geometry->data,
+                           geometry->size))
+      violation ("I15", "leg %u: clean, and not flushed", i);
+    if (!image_equal (disk_durable (oracle->legs[0].disk), geometry->data,
+                      disk_durable (oracle->legs[i].disk), geometry->data,
+                      geometry->size))
+      violation ("I18", "legs 0 and %u: stopped in order, and not equal", i);
+    check_no_bits (oracle, i, "stopped in order");
+  }
+}
+
+/* ---- moments ---- */
+
+/* I25: after the last write bits are cleared: in the second pass of the clear
+ * thread after it, and passes are daemon_sleep apart; the clock may jump.
+ */
+static void
+check_quiet (struct oracle *oracle)
+{
+  struct array *array = oracle->array;
+  uint64_t passes;
+
+  if (!array || !array->activated || array->stopping)
+    oracle->quiet_since = world_now (world);
+  if (world_now (world) <= oracle->quiet_since + 2 * RT_SECOND)
+    return;
+  passes = 3 * bitmap_header (array->bitmap)->daemon_sleep * RT_SECOND;
+  if (world_now (world) <= oracle->quiet_since + passes + 2 * RT_SECOND)
+    return;
+  oracle->quiet_since = world_now (world);
+  if (oracle_count_in_sync (oracle) < oracle->n
+      || bitmap_needed (array->bitmap) > 0)
+    return;
+  for (unsigned i = 0; i < oracle->n; ++i)
+    if (oracle->legs[i].flights || disk_was_faulty (oracle->legs[i].disk))
+      return;
+  check_no_bits (oracle, 0, "after three passes without a write");
+}
+
+/* The rare ones first. */
+enum oracle_moment
+oracle_moment (struct oracle *oracle)
+{
+  static const enum oracle_moment order[] = {
+    MOMENT_RECORD,       MOMENT_CLEAR,    MOMENT_SUPERBLOCK,
+    MOMENT_EVENTS,       MOMENT_RESYNC,   MOMENT_BETWEEN_LEGS,
+    MOMENT_BITS_DURABLE, MOMENT_ASSEMBLY, MOMENT_ANSWER,
+  };
+  unsigned moments;
+
+  oracle_look (oracle);
+  check_quiet (oracle);
+  moments = oracle->moments;
+  oracle->moments = 0;
+  for (unsigned i = 0; moments && i < sizeof order / sizeof order[0]; ++i)
+    if (moments >> order[i] & 1)
+      return order[i];
+  return MOMENT_NONE;
+}
+
+const char *
+oracle_moment_string (enum oracle_moment moment)
+{
+  static const char *const names[MOMENTS] = {
+    [MOMENT_NONE] = "any",
+    [MOMENT_BITS_DURABLE] = "bits-durable",
+    [MOMENT_BETWEEN_LEGS] = "between-legs",
+    [MOMENT_CLEAR] = "clear",
+    [MOMENT_EVENTS] = "events",
+    [MOMENT_SUPERBLOCK] = "superblock",
+    [MOMENT_RESYNC] = "resync",
+    [MOMENT_RECORD] = "record",
+    [MOMENT_ASSEMBLY] = "assembly",
+    [MOMENT_ANSWER] = "answer",
+  };
+
+  return names[moment];
+}

@@ -1,0 +1,215 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* Inside the oracle only: what it sees of metadata, and what it remembers of
+ * operations.
+ *
+ * On the legs that oracle_format makes, the number of a disk, its slot and
+ * its dev_number are one and the same number, called leg here.  An array
+ * numbers its legs in the order given; struct oracle maps those to disks.
+ */
+
+#ifndef MDBITMAP_SIM_ORACLE_INTERNAL_H
+#define MDBITMAP_SIM_ORACLE_INTERNAL_H
+
+#include "array/internal.h"
+#include "format/bitmap_superblock.h"
+#include "format/superblock_1.h"
+#include "sim/oracle.h"
+#include "sim/trace.h"
+
+/* ---- metadata as it lies on an image: oracle_views.c ---- */
+
+struct super_view {
+  bool valid; /* decodes; nothing below means anything else */
+  uint64_t events;
+  uint64_t resync_offset;
+  bool clean;
+  bool write_mostly;
+  bool recovering;
+  uint32_t dev_number, raid_disks;
+  uint8_t set_uuid[16];
+  unsigned roles[SIM_LEGS]; /* by dev_number, which is the leg */
+};
+
+/* The first bytes of a superblock; those behind are zero. */
+#define SUPER_BYTES 1024
+extern void super_view_of_raw (const uint8_t raw[SUPER_BYTES],
+                               uint64_t leg_sectors, struct super_view *view);
+extern void
+super_view_of_image (const struct oracle_geometry *geometry,
+                     const struct image *image, struct super_view *view);
+/* The same table, and the same state. */
+extern bool
+super_view_same (const struct super_view *a, const struct super_view *b);
+
+struct header_view {
+  bool valid;
+  uint64_t events, events_cleared;
+  uint32_t state;
+  uint8_t uuid[16];
+};
+
+extern void
+header_view_of_block (const uint8_t *block, struct header_view *view);
+extern void
+header_view_of_image (const struct oracle_geometry *geometry,
+                      const struct image *image, struct header_view *view);
+/* By md's rule all bits of such a bitmap count as set. */
+extern bool
+header_view_stale (const struct header_view *view, uint64_t array_events);
+
+extern bool image_bit (const struct oracle_geometry *geometry,
+                       const struct image *image, uint64_t chunk);
+
+/* Bytes of a chunk that exist, and where it begins on a leg. */
+static inline uint64_t
+chunk_start (const struct oracle_geometry *geometry, uint64_t chunk)
+{
+  return geometry->data + chunk * geometry->chunk;
+}
+
+static inline uint64_t
+chunk_length (const struct oracle_geometry *geometry, uint64_t chunk)
+{
+  return min_u64 (geometry->chunk, geometry->size - chunk * geometry->chunk);
+}
+
+/* What all legs given say, decoded once. */
+struct leg_view {
+  bool given;    /* there is a disk, and it answers */
+  bool spoiled;  /* the superblock cannot be read, whatever it says */
+  bool headless; /* the header of its bitmap cannot be read */
+  const struct image *image;
+  struct super_view super;
+  struct header_view header;
+};
+
+extern void reference_look (const struct oracle_geometry *geometry,
+                            struct disk *const *disks, unsigned n,
+                            struct leg_view views[SIM_LEGS]);
+/* given: bit n: as if only these legs had been given. */
+extern void
+reference_decide (const struct leg_view views[SIM_LEGS], unsigned given,
+                  int degraded, struct verdict *verdict);
+
+/* ---- while a world runs ---- */
+
+enum area { AREA_SUPER, AREA_BITMAP, AREA_DATA, AREA_NONE };
+
+/* An operation that the disk has not done. */
+struct flight {
+  struct flight *next;
+  const struct io *io; /* lives, with its data, until it is done */
+  enum area area;
+  enum io_type type;
+  uint64_t offset, length;    /* on the leg */
+  uint64_t moment, submitted; /* of the submission, and its world time */
+  unsigned fiber;             /* that submitted it */
+  uint64_t request;           /* of that fiber */
+  bool sets, clears; /* a page of the bitmap: bits that were not durable so */
+  uint64_t events;   /* of a superblock, or of the header */
+  bool clean;        /* of a superblock */
+};
+
+#define NEVER UINT64_MAX
+
+/* A write that was answered well, and that no flush of the leg has covered.
+ * Moments are counted, since the clock stands still most of the time.
+ */
+struct unflushed {
+  uint64_t ended, answered; /* moments */
+  uint64_t at;              /* world time of the answer */
+};
+#define UNFLUSHED 64
+
+/* What is known of a disk. */
+struct leg_watch {
+  struct disk *disk; /* NULL: there is none */
+  struct flight *flights;
+  struct super_view super; /* see oracle_super */
+  uint64_t failed_since;   /* seen to be faulty in the array's memory */
+  uint64_t flush_failed;   /* when a flush ended badly, first */
+  uint64_t flushed;        /* moment at which the last good flush began */
+  struct unflushed unflushed[UNFLUSHED];
+  unsigned nunflushed;
+};
+
+/* A request under way in a fiber, as far as its data writes tell. */
+struct request_watch {
+  uint64_t number;
+  uint64_t answered;         /* moment of the answer before */
+  unsigned stored[SIM_LEGS]; /* writes that ended well */
+  uint64_t ended[SIM_LEGS];  /* moment of the last of them */
+  bool cached;               /* some write was not FUA */
+};
+#define ORACLE_FIBERS 32
+/* More than this at a time come from the world's memory, and are seen as a
+ * leak if nothing was wrong with any disk: then there are never as many.
+ */
+#define ORACLE_FLIGHTS 128
+
+struct oracle {
+  struct oracle_geometry geometry;
+  unsigned n;
+  bool read_only;
+  struct array *array;
+  unsigned leg_of[ARRAY_MAX_LEGS];     /* disk of array->legs[i] */
+  const struct leg *legs_of[SIM_LEGS]; /* the other way round, or NULL */
+  unsigned once_in_sync;               /* bit n: disk n, in this life */
+  uint64_t base_events;                /* of the array when it was assembled */
+  uint64_t moment;      /* goes up with each thing that happens */
+  uint64_t quiet_since; /* no write, and nothing that was slow */
+  struct leg_watch legs[SIM_LEGS];
+  struct flight *spare;
+  unsigned used; /* of pool */
+  struct request_watch requests[ORACLE_FIBERS];
+  unsigned moments; /* bits of enum oracle_moment since the last call */
+  struct legs_watcher watcher;
+  struct flight pool[ORACLE_FLIGHTS]; /* last: not initialised */
+};
+
+/* ---- oracle.c: who is who ---- */
+
+extern bool oracle_in_sync (const struct oracle *oracle, unsigned leg);
+extern unsigned oracle_count_in_sync (const struct oracle *oracle);
+/* The durable superblock. */
+extern const struct super_view *
+oracle_super (struct oracle *oracle, unsigned leg);
+/* Is the loss of the leg on record on all legs in sync, by this margin over
+ * everything that the lost leg carries or may come to carry?
+ */
+extern bool
+oracle_on_record (struct oracle *oracle, unsigned leg, uint64_t margin);
+/* Would an assembly after a crash now perhaps trust it? */
+extern bool oracle_trusted (struct oracle *oracle, unsigned leg);
+/* Legs fail in memory while somebody who chose them before is on his way to
+ * the device.  That takes no time, but the clock may jump.
+ */
+extern bool oracle_long_failed (const struct oracle *oracle, unsigned leg);
+extern bool oracle_just_failed (const struct oracle *oracle);
+/* The disk of the leg that serves an unequal chunk, SIM_LEGS if none does.
+ * *changed: by an override.
+ */
+extern unsigned
+oracle_source (const struct oracle *oracle, uint64_t chunk, bool *changed);
+/* Look at the array's memory: who has failed since? */
+extern void oracle_look (struct oracle *oracle);
+
+static inline bool
+overlap (uint64_t a, uint64_t a_length, uint64_t b, uint64_t b_length)
+{
+  return a < b + b_length && b < a + a_length;
+}
+
+/* ---- oracle_io.c, oracle_meta.c: rules for operations ---- */
+
+extern void oracle_submit (void *opaque, unsigned leg, const struct io *io);
+extern void
+oracle_done (void *opaque, unsigned leg, const struct io *io, int result);
+extern void oracle_check_bitmap (struct oracle *oracle, unsigned leg,
+                                 const struct io *io, struct flight *flight);
+extern void oracle_check_super (struct oracle *oracle, unsigned leg,
+                                const struct io *io, struct flight *flight);
+
+#endif /* MDBITMAP_SIM_ORACLE_INTERNAL_H */

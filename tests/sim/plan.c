@@ -1,0 +1,397 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* Plans by chance.
+ *
+ * Each seed has few kinds of trouble, most of them rare, some of them often:
+ * a bug is hidden by too much trouble as well as by too little.  Requests
+ * gather at a few hot chunks, since most bugs need two at one place.
+ *
+ * At least one leg is spared by the operator and by faults, but in one plan
+ * of 50, and 10, which spare none.
+ */
+
+#include <config.h>
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/bytes.h"
+#include "sim/chance.h"
+#include "sim/plan.h"
+
+#define MICROSECOND UINT64_C (1000)
+#define MILLISECOND UINT64_C (1000000)
+#define SECOND      UINT64_C (1000000000)
+
+#define MAX_STEPS 80
+#define BIG_SIZE  (512 * KiB) /* arrays from here on are slow */
+#define HOT       3
+
+static uint64_t
+draw (uint64_t n)
+{
+  return choose (CHANCE_PLAN, n);
+}
+
+static bool
+odds (uint64_t n, uint64_t per)
+{
+  return chance (CHANCE_PLAN, n, per);
+}
+
+/* From a to b. */
+static uint64_t
+between (uint64_t a, uint64_t b)
+{
+  return a + draw (b - a + 1);
+}
+
+#define ONE_OF(list) ((list)[draw (sizeof (list) / sizeof ((list)[0]))])
+
+/* ---- the array ---- */
+
+static uint64_t
+draw_chunks (void)
+{
+  static const uint64_t edges[] = { 1, 7, 8 };
+  static const uint64_t big[] = { 2047, 2048, 2049, 2049 };
+
+  if (odds (1, 100))
+    return odds (1, 4) ? between (30721, 31000) : ONE_OF (big);
+  if (odds (1, 4))
+    return ONE_OF (edges);
+  return between (2, 16);
+}
+
+static void
+draw_array (struct plan *plan)
+{
+  uint64_t chunks = draw_chunks ();
+
+  plan->legs = 2;
+  if (odds (1, 4))
+    plan->legs = odds (1, 6) ? 4 : 3;
+  plan->chunk = chunks > 16 ? 512 : 512u << draw (4);
+  plan->size = chunks * plan->chunk;
+  if (plan->chunk > 512 && odds (1, 3))
+    plan->size -= 512 * between (1, plan->chunk / 512 - 1);
+  plan->cell = chunks <= 16 && odds (1, 4) ? 128 : 512;
+  for (unsigned i = 0; i < plan->legs; ++i)
+    plan->logical_block[i] = 512;
+  /* mdadm makes no bitmap with chunks of less than 4 KiB; we do, but not
+   * where a chunk would be less than a block.
+   */
+  if (plan->chunk == 4096 && odds (1, 3)) {
+    plan->logical_block[draw (plan->legs)] = 4096;
+    plan->size = round_up (plan->size, 4096);
+  }
+  if (odds (1, 8))
+    plan->write_mostly = 1u << draw (plan->legs);
+  plan->reaped = odds (1, 2);
+  plan->starts_clean = odds (1, 2);
+}
+
+/* ---- faults ---- */
+
+static unsigned
+rate (unsigned n, const unsigned *rates, uint64_t share)
+{
+  return odds (1, share) ? rates[draw (n)] : 0;
+}
+
+static void
+draw_faults (struct plan *plan)
+{
+  static const unsigned slow[] = { 1000, 50000, 300000 };
+  static const unsigned rare[] = { 300, 2000, 10000 };
+  static const unsigned often[] = { 2000, 20000, 100000 };
+  const uint64_t spared = odds (1, 10) ? PLAN_LEGS : draw (plan->legs);
+  struct disk_faults faults = { .slow = 0 };
+
+  /* A large array that is read chunk by chunk takes for ever as it is. */
+  if (odds (1, 4) && plan->size < BIG_SIZE)
+    faults.slow = ONE_OF (slow);
+  if (odds (1, 2)) {
+    faults.hang = rate (3, rare, 5);
+    faults.read_error = rate (3, often, 3);
+    faults.write_error = rate (3, rare, 4);
+    faults.flush_error = rate (3, often, 4);
+    faults.latent = rate (3, often, 3);
+  }
+  for (unsigned i = 0; i < plan->legs; ++i) {
+    plan->faults[i].slow = faults.slow;
+    if (i != spared)
+      plan->faults[i] = faults;
+  }
+}
+
+/* ---- the world ---- */
+
+static void
+draw_world (struct plan *plan)
+{
+  static const unsigned switches[] = { 10, 50, 200, 500, 1000 };
+  static const unsigned jumps[] = { 0, 0, 0, 20, 20, 500 };
+  static const unsigned lengths[] = { 200, 1000, 3000 };
+  static const uint64_t timeouts[] = { 30, 30, 60 };
+
+  plan->world.policy = odds (1, 3) ? WORLD_PRIORITY : WORLD_RANDOM;
+  if (plan->world.policy == WORLD_PRIORITY) {
+    plan->world.change_points = (unsigned)between (1, 5);
+    plan->world.change_steps = ONE_OF (lengths);
+  }
+  plan->world.switch_per_1000 = ONE_OF (switches);
+  plan->world.jump_per_1000000 = ONE_OF (jumps);
+  plan->daemon_sleep = (uint32_t)between (1, 5);
+  plan->leg_timeout = ONE_OF (timeouts) * SECOND;
+  plan->checks = (unsigned)between (20, 100);
+  if (plan->size >= BIG_SIZE)
+    plan->checks = 3;
+}
+
+/* ---- requests ---- */
+
+struct draft {
+  struct plan *plan;
+  uint64_t hot[HOT]; /* chunks */
+  unsigned clients;
+};
+
+static struct step *
+add_step (struct plan *plan, enum step_type type, unsigned epoch,
+          unsigned client)
+{
+  struct step *step = &plan->steps[plan->nsteps];
+
+  if (plan->nsteps == MAX_STEPS)
+    abort ();
+  plan->nsteps++;
+  step->type = type;
+  step->epoch = epoch;
+  step->client = client;
+  return step;
+}
+
+static enum step_type
+draw_type (void)
+{
+  uint64_t n = draw (100);
+
+  if (n < 24)
+    return STEP_READ;
+  if (n < 68)
+    return odds (1, 4) ? STEP_WRITE_FUA : STEP_WRITE;
+  if (n < 74)
+    return STEP_ZERO;
+  if (n < 78)
+    return STEP_TRIM;
+  if (n < 91)
+    return STEP_FLUSH;
+  return STEP_SLEEP;
+}
+
+static uint64_t
+draw_sleep (void)
+{
+  uint64_t n = draw (100);
+
+  if (n < 55)
+    return between (1, 200 * MICROSECOND);
+  if (n < 80)
+    return between (1, 20 * MILLISECOND);
+  if (n < 90)
+    return between (1, SECOND);
+  return between (SECOND, 12 * SECOND);
+}
+
+/* From cell a up to, but not including, cell b of the array, cut off at its
+ * end.
+ */
+static void
+set_range (struct draft *draft, struct step *step, uint64_t a, uint64_t b)
+{
+  const uint64_t cells = draft->plan->size / draft->plan->cell;
+
+  b = min_u64 (b, cells);
+  a = min_u64 (a, b - 1);
+  step->offset = a * draft->plan->cell;
+  step->length = (b - a) * draft->plan->cell;
+}
+
+static void
+draw_range (struct draft *draft, struct step *step)
+{
+  const struct plan *plan = draft->plan;
+  const uint64_t per_chunk = plan->chunk / plan->cell;
+  const uint64_t cells = plan->size / plan->cell;
+  uint64_t n = draw (100), start, a, b;
+
+  start = ONE_OF (draft->hot) * per_chunk;
+  if (n < 15)
+    set_range (draft, step, start, start + 1);
+  else if (n < 50) {
+    a = start + draw (per_chunk);
+    b = between (a + 1, start + per_chunk);
+    set_range (draft, step, a, b);
+  }
+  else if (n < 75) { /* across the edge before it */
+    a = start - min_u64 (start, between (1, per_chunk));
+    b = start + between (1, per_chunk);
+    set_range (draft, step, a, b);
+  }
+  else if (n < 85)
+    set_range (draft, step, start, start + per_chunk);
+  else if (n < 96 || (plan->size >= BIG_SIZE && step->type != STEP_ZERO)) {
+    a = draw (cells);
+    b = a + between (1, 4 * per_chunk);
+    set_range (draft, step, a, b);
+  }
+  else
+    set_range (draft, step, 0, cells);
+}
+
+static void
+draw_request (struct draft *draft, unsigned epoch)
+{
+  unsigned client = (unsigned)draw (draft->clients);
+  enum step_type type = draw_type ();
+  struct step *step = add_step (draft->plan, type, epoch, client);
+
+  switch (type) {
+  case STEP_FLUSH:
+    break;
+  case STEP_SLEEP:
+    step->length = draw_sleep ();
+    break;
+  case STEP_ZERO:
+  case STEP_TRIM:
+    step->fua = odds (1, 4);
+    draw_range (draft, step);
+    break;
+  default:
+    draw_range (draft, step);
+    break;
+  }
+}
+
+/* ---- the operator ---- */
+
+static void
+draw_trouble (struct draft *draft, unsigned epoch, uint64_t spared)
+{
+  static const enum step_type types[] = {
+    STEP_FAIL_LEG, STEP_FAIL_LEG,    STEP_VANISH_LEG, STEP_VANISH_LEG,
+    STEP_HANG_LEG, STEP_RESTART_LEG, STEP_SPOIL_LEG,
+  };
+  struct plan *plan = draft->plan;
+  struct step *step = add_step (plan, STEP_SLEEP, epoch, PLAN_CLIENTS);
+  uint64_t sectors = plan->size / 512, first;
+
+  step->length = odds (1, 5) ? draw_sleep () : between (1, 5 * MILLISECOND);
+  step = add_step (plan, ONE_OF (types), epoch, PLAN_CLIENTS);
+  step->leg = (unsigned)draw (plan->legs);
+  if (step->leg == spared)
+    step->leg = (step->leg + 1) % plan->legs;
+  if (step->type == STEP_HANG_LEG)
+    step->length = odds (1, 2) ? between (MILLISECOND, SECOND)
+                               : between (1, 2 * plan->leg_timeout);
+  if (step->type == STEP_SPOIL_LEG) {
+    first = draw (sectors);
+    step->offset = first * 512;
+    step->length = 512 * between (1, min_u64 (8, sectors - first));
+  }
+}
+
+static void
+draw_end (struct draft *draft, unsigned number)
+{
+  struct epoch *epoch = &draft->plan->epoch[number];
+  uint64_t n = draw (8);
+  struct step *step;
+
+  if (n < 4)
+    epoch->crash_at = odds (1, 3) ? between (10, 300) : between (10, 3000);
+  else if (n < 6) {
+    step = add_step (draft->plan, STEP_SLEEP, number, PLAN_CLIENTS);
+    step->length = draw_sleep ();
+    (void)add_step (draft->plan, STEP_CRASH, number, PLAN_CLIENTS);
+  }
+  else
+    (void)add_step (draft->plan, STEP_STOP, number, PLAN_CLIENTS);
+}
+
+/* ---- all together ---- */
+
+static void
+draw_epochs (struct draft *draft)
+{
+  struct plan *plan = draft->plan;
+  uint64_t left = between (5, plan->size >= BIG_SIZE ? 15 : 60);
+  uint64_t spared = odds (1, 50) ? PLAN_LEGS : draw (plan->legs);
+  uint64_t trouble = odds (1, 2) ? between (1, 4) : 0;
+
+  plan->epochs = 1 + (unsigned)draw (1 + draw (PLAN_EPOCHS));
+  for (unsigned i = 0; i < plan->epochs; ++i) {
+    bool last = i + 1 == plan->epochs;
+    uint64_t n = last ? left : draw (left + 1);
+
+    left -= n;
+    plan->epoch[i].order = (unsigned)draw (24);
+    plan->epoch[i].read_only = odds (1, 15);
+    while (n-- > 0)
+      draw_request (draft, i);
+    for (n = last ? trouble : draw (trouble + 1); n > 0; --n) {
+      draw_trouble (draft, i, spared);
+      trouble--;
+    }
+    draw_end (draft, i);
+  }
+}
+
+struct plan *
+plan_new (uint64_t seed)
+{
+  struct plan *plan = calloc (1, sizeof *plan);
+  struct draft draft = { .plan = plan };
+
+  if (!plan)
+    abort ();
+  plan->seed = seed;
+  plan->steps = calloc (MAX_STEPS, sizeof plan->steps[0]);
+  if (!plan->steps)
+    abort ();
+  draw_array (plan);
+  draw_faults (plan);
+  draw_world (plan);
+  draft.clients = 1 + (unsigned)draw (PLAN_CLIENTS);
+  for (unsigned i = 0; i < HOT; ++i)
+    draft.hot[i] = draw ((plan->size + plan->chunk - 1) / plan->chunk);
+  draw_epochs (&draft);
+  return plan;
+}
+
+void
+plan_free (struct plan *plan)
+{
+  if (!plan)
+    return;
+  free (plan->steps);
+  free (plan);
+}
+
+struct plan *
+plan_copy (const struct plan *plan)
+{
+  struct plan *copy = malloc (sizeof *copy);
+
+  if (!copy)
+    abort ();
+  *copy = *plan;
+  copy->steps = calloc (plan->nsteps + 1, sizeof copy->steps[0]);
+  if (!copy->steps)
+    abort ();
+  if (plan->nsteps > 0)
+    memcpy (copy->steps, plan->steps, plan->nsteps * sizeof copy->steps[0]);
+  return copy;
+}

@@ -1,0 +1,208 @@
+/* SPDX-License-Identifier: BSD-3-Clause */
+/* Copyright 2026 The mdbitmap authors. */
+
+/* Making a failing plan small.
+ *
+ * Each attempt runs in a child.  A smaller plan usually needs another
+ * schedule to fail, so each is tried with a few seeds.  First whole epochs
+ * go, then steps, many at once and then one by one, then faults and other
+ * complications; until nothing more can be taken away.
+ */
+
+#include <config.h>
+
+#include <errno.h>
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "sim/run.h"
+#include "sim/search.h"
+#include "sim/trace.h"
+
+#define TRIES      40 /* seeds for each attempt */
+#define RULE_BYTES 32
+
+/* Run it in a child that says nothing.  True if it violates a rule. */
+static bool
+fails (const struct plan *plan, char rule[RULE_BYTES])
+{
+  int fds[2], status;
+  ssize_t n;
+  pid_t pid;
+
+  if (pipe (fds) == -1 || (fflush (NULL), pid = fork ()) == -1) {
+    perror ("sim: shrink");
+    exit (2);
+  }
+  if (pid == 0) {
+    close (fds[0]);
+    if (!freopen ("/dev/null", "w", stderr)
+        || !freopen ("/dev/null", "w", stdout))
+      _exit (2);
+    violation_fd = fds[1];
+    alarm (20); /* a plan that became endless is no better */
+    run_plan (plan);
+    _exit (0);
+  }
+  close (fds[1]);
+  n = read (fds[0], rule, RULE_BYTES - 1);
+  rule[n > 0 ? n : 0] = '\0';
+  close (fds[0]);
+  while (waitpid (pid, &status, 0) == -1 && errno == EINTR)
+    ;
+  return n > 0;
+}
+
+struct shrink {
+  struct plan *best;
+  char rule[RULE_BYTES];
+  unsigned attempts;
+};
+
+/* Takes the plan: keeps it as the best if it fails in the same way. */
+static bool
+attempt (struct shrink *shrink, struct plan *plan)
+{
+  const uint64_t seed = plan->seed;
+  char rule[RULE_BYTES];
+
+  for (unsigned i = 0; i < TRIES; ++i) {
+    plan->seed = seed + i;
+    shrink->attempts++;
+    if (fails (plan, rule) && strcmp (rule, shrink->rule) == 0) {
+      plan_free (shrink->best);
+      shrink->best = plan;
+      return true;
+    }
+  }
+  plan_free (plan);
+  return false;
+}
+
+static struct plan *
+without_steps (const struct plan *plan, unsigned first, unsigned n)
+{
+  struct plan *copy = plan_copy (plan);
+
+  memmove (copy->steps + first, copy->steps + first + n,
+           (copy->nsteps - first - n) * sizeof copy->steps[0]);
+  copy->nsteps -= n;
+  return copy;
+}
+
+static bool
+drop_steps (struct shrink *shrink)
+{
+  bool any = false;
+
+  for (unsigned n = shrink->best->nsteps / 2; n > 0; n /= 2)
+    for (unsigned first = 0; first + n <= shrink->best->nsteps;) {
+      if (attempt (shrink, without_steps (shrink->best, first, n)))
+        any = true;
+      else
+        first += n;
+    }
+  return any;
+}
+
+static bool
+drop_epochs (struct shrink *shrink)
+{
+  bool any = false;
+
+  while (shrink->best->epochs > 1) {
+    struct plan *copy = plan_copy (shrink->best);
+    unsigned last = --copy->epochs, kept = 0;
+
+    for (unsigned i = 0; i < copy->nsteps; ++i)
+      if (copy->steps[i].epoch < last)
+        copy->steps[kept++] = copy->steps[i];
+    copy->nsteps = kept;
+    if (!attempt (shrink, copy))
+      break;
+    any = true;
+  }
+  return any;
+}
+
+/* One complication less: false if there is no such. */
+static bool
+simplify (struct plan *plan, unsigned what)
+{
+  const struct disk_faults none = { .slow = 0 };
+
+  if (what < PLAN_LEGS) {
+    if (memcmp (&plan->faults[what], &none, sizeof none) == 0)
+      return false;
+    plan->faults[what] = none;
+    return true;
+  }
+  switch (what - PLAN_LEGS) {
+  case 0:
+    if (plan->world.jump_per_1000000 == 0)
+      return false;
+    plan->world.jump_per_1000000 = 0;
+    return true;
+  case 1:
+    if (plan->write_mostly == 0)
+      return false;
+    plan->write_mostly = 0;
+    return true;
+  case 2:
+    if (plan->starts_clean)
+      return false;
+    plan->starts_clean = true;
+    return true;
+  default:
+    return false;
+  }
+}
+
+static bool
+drop_complications (struct shrink *shrink)
+{
+  bool any = false;
+
+  for (unsigned what = 0; what < PLAN_LEGS + 3; ++what) {
+    struct plan *copy = plan_copy (shrink->best);
+
+    if (!simplify (copy, what))
+      plan_free (copy);
+    else if (attempt (shrink, copy))
+      any = true;
+  }
+  return any;
+}
+
+int
+search_shrink (const struct plan *plan, const char *to)
+{
+  struct shrink shrink = { .best = plan_copy (plan) };
+  FILE *file;
+
+  if (!fails (plan, shrink.rule)) {
+    printf ("sim: seed %" PRIu64 " does not fail\n", plan->seed);
+    plan_free (shrink.best);
+    return 1;
+  }
+  printf ("sim: seed %" PRIu64 " violates %s with %u steps\n", plan->seed,
+          shrink.rule, plan->nsteps);
+  while (drop_epochs (&shrink) | drop_steps (&shrink)
+         | drop_complications (&shrink))
+    ;
+  file = fopen (to, "w");
+  if (!file) {
+    perror (to);
+    return 1;
+  }
+  plan_print (shrink.best, file);
+  fclose (file);
+  printf ("sim: %u steps left after %u attempts: ./sim --plan %s --trace\n",
+          shrink.best->nsteps, shrink.attempts, to);
+  plan_free (shrink.best);
+  return 0;
+}
