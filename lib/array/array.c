@@ -6,10 +6,11 @@
  * array_open decides everything and writes nothing, so that it may run
  * before the server has forked, and for `nbdkit -r'.  array_activate is the
  * one place from which writing begins:
- *   1. the merge of all bitmap copies becomes durable on all legs, before
+ *   1. what was read becomes durable: all legs are flushed;
+ *   2. the merge of all bitmap copies becomes durable on all legs, before
  *      any other write;
- *   2. legs that are one generation behind are brought to the freshest;
- *   3. slots without a leg are recorded as faulty, those that are already on
+ *   3. legs that are one generation behind are brought to the freshest;
+ *   4. slots without a leg are recorded as faulty, those that are already on
  *      record once more.
  *
  * Locks: activate_lock is taken before the array's lock, by array_activate
@@ -160,9 +161,21 @@ array_start (struct array *array)
   return err;
 }
 
-/* A leg's superblock differs from what the freshest says, or has a resync
- * checkpoint, below which the kernel would ignore all bits.
+/* A leg's superblock differs from what the freshest says, be its events equal
+ * or not, or has a resync checkpoint, below which the kernel would ignore all
+ * bits; or an earlier call has begun to make that good, and failed.
  */
+static bool
+needs_update (const struct array *array, const struct leg *leg)
+{
+  const struct superblock_1 *sb = leg->superblock, *table = array->table;
+
+  return leg->events < array->events_tried
+         || sb->resync_offset != (array->clean ? RESYNC_CLEAN : 0)
+         || sb->max_dev != table->max_dev
+         || memcmp (sb->dev_roles, table->dev_roles, sizeof sb->dev_roles) != 0;
+}
+
 static bool
 superblocks_need_update (struct array *array)
 {
@@ -170,9 +183,7 @@ superblocks_need_update (struct array *array)
   unsigned n = array_working_legs (array, legs);
 
   for (unsigned i = 0; i < n; ++i)
-    if (legs[i]->events < array->events
-        || legs[i]->superblock->resync_offset
-               != (array->clean ? RESYNC_CLEAN : 0))
+    if (needs_update (array, legs[i]))
       return true;
   return false;
 }
@@ -185,7 +196,11 @@ first_writes (struct array *array)
   int err = 0;
 
   array->may_write = true;
-  if (array->bitmap_rewrite)
+  /* What assembly has read may be in a leg's cache only, if the server before
+   * was killed: nothing may rest on it before it is durable.
+   */
+  err = array_flush_legs (array);
+  if (err == 0 && array->bitmap_rewrite)
     err = bitmap_write_all (array->bitmap, array->bitmap_stale);
   if (err != 0)
     return err;

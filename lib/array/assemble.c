@@ -10,7 +10,8 @@
  *   2. Two legs of which each says that the other is faulty, or an older one
  *      that says so of a newer one, are a split brain: refused.
  *   3. The freshest leg, by events, among those that call themselves active
- *      decides everything: roles, size, clean or not.
+ *      decides everything: roles, size, clean or not.  Of several it is the
+ *      lowest slot, as mdadm's, in whatever order they are given.
  *   4. Others are in sync if their events are at most one behind and the
  *      freshest leg's table gives them a slot.  (The kernel checks the
  *      latter by that table as well, but not if events are equal.)  A leg
@@ -43,6 +44,16 @@ refuse (struct array *array, const struct leg *leg,
 /* ---- 1. one leg ---- */
 
 static int
+check_events (const struct superblock_1 *sb, struct format_error *error)
+{
+  if (sb->events <= EVENTS_MAX)
+    return 0;
+  return format_refuse (error, "events",
+                        "it is damaged: zero it with mdadm and add it anew",
+                        "less than 2^62", "%ju", (uintmax_t)sb->events);
+}
+
+static int
 decode_leg (struct array *array, struct leg *leg, const uint8_t *block)
 {
   struct superblock_1 *sb = rt_alloc (sizeof *sb);
@@ -63,7 +74,9 @@ decode_leg (struct array *array, struct leg *leg, const uint8_t *block)
   else if (err != 0)
     (void)refuse (array, leg, &error);
   else {
-    err = layout_check (sb, NULL, sectors, &error);
+    err = check_events (sb, &error);
+    if (err == 0)
+      err = layout_check (sb, NULL, sectors, &error);
     if (err != 0)
       (void)refuse (array, leg, &error);
   }
@@ -182,6 +195,19 @@ is_accused (const struct array *array, const struct leg *leg)
   return false;
 }
 
+static bool
+is_fresher (const struct leg *leg, const struct leg *than)
+{
+  const struct superblock_1 *a = leg->superblock, *b = than->superblock;
+
+  assert (a && b);
+  if (a->events != b->events)
+    return a->events > b->events;
+  if (own_role (leg) != own_role (than))
+    return own_role (leg) < own_role (than);
+  return a->dev_number < b->dev_number;
+}
+
 static const struct leg *
 find_freshest (const struct array *array)
 {
@@ -194,7 +220,7 @@ find_freshest (const struct array *array)
         || (leg->superblock->feature_map & FEATURE_RECOVERY_OFFSET)
         || is_accused (array, leg))
       continue;
-    if (!freshest || leg->superblock->events > freshest->superblock->events)
+    if (!freshest || is_fresher (leg, freshest))
       freshest = leg;
   }
   return freshest;

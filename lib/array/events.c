@@ -14,7 +14,13 @@
  *      (after assembly the leader brings legs that are behind up to it
  *      first); so an update moves each leg by what the kernel tolerates, one.
  *   2. events_tried is the highest number that any leg, failed ones
- *      included, may carry.
+ *      included, may carry in its superblock, and the table is what that
+ *      generation says.  It was begun when the first superblock was about to
+ *      be submitted.  Whatever happens then, it is completed with the same
+ *      contents before the next is begun: no number ever stands for two.
+ *      For the same reason a bitmap's header, which is written before, never
+ *      leads the superblocks of its leg by more than a few, however often
+ *      they fail to be written.
  *   3. When the loss of a leg is on record, the survivors are ahead of
  *      anything that the lost leg may carry by at least two (margin), and
  *      say that it is faulty.  With one survivor that is one update; with
@@ -114,7 +120,9 @@ write_superblocks (struct array *array, struct leg **legs, unsigned n,
   return err;
 }
 
-/* Slots that no in-sync leg fills are faulty in the table. */
+/* Slots that no in-sync leg fills are faulty in the table.  Only when a
+ * generation is begun: until the next, the table is what that one says.
+ */
 static void
 record_roles (struct array *array)
 {
@@ -140,8 +148,40 @@ record_roles (struct array *array)
 
 /* ---- one update ---- */
 
-/* One complete generation on these legs.  0: durable on all that are still
- * in sync.  -EIO, -ENOMEM.
+/* Write the generation that has been begun to those of the legs that lack it:
+ * ones that assembly found behind, or all but those that had it when a leg
+ * failed, or memory ran out.  0: durable on all that are still in sync, if
+ * none has failed meanwhile.  -EIO, -ENOMEM.
+ */
+static int
+finish_generation (struct array *array, struct leg **legs, unsigned n)
+{
+  struct leg *behind[ARRAY_MAX_LEGS];
+  bool clean = array->table->resync_offset == RESYNC_CLEAN;
+  uint64_t failures = array->failures;
+  unsigned nbehind = 0, first = 0;
+  int err = 0;
+
+  for (unsigned i = 0; i < n; ++i)
+    if (legs[i]->events < array->events_tried)
+      behind[nbehind++] = legs[i];
+  if (nbehind == n) {
+    /* The first wave; else somebody has it, and lies still. */
+    err = write_superblocks (array, behind, 1, array->events_tried, clean);
+    if (err != 0 || array->failures != failures)
+      return err;
+    first = 1;
+  }
+  if (first < nbehind)
+    err = write_superblocks (array, behind + first, nbehind - first,
+                             array->events_tried, clean);
+  if (err == 0)
+    array->events = array->events_tried;
+  return err;
+}
+
+/* One complete generation on these legs, which all carry the previous one.  As
+ * above.
  */
 static int
 write_generation (struct array *array, struct leg **legs, unsigned n,
@@ -155,36 +195,15 @@ write_generation (struct array *array, struct leg **legs, unsigned n,
              (uintmax_t)array->events, (uintmax_t)events,
              clean ? "clean" : "active", n);
   array->metadata_updates++;
-  array->events_tried = max_u64 (array->events_tried, events);
   err = bitmap_write_header (
       array->bitmap, max_u64 (events, bitmap_header (array->bitmap)->events),
       bitmap_header (array->bitmap)->events_cleared);
   if (err != 0 || array->failures != failures)
     return err;
-  err = write_superblocks (array, legs, 1, events, clean);
-  if (err != 0 || array->failures != failures)
-    return err;
-  if (n > 1)
-    err = write_superblocks (array, legs + 1, n - 1, events, clean);
-  if (err == 0)
-    array->events = events;
-  return err;
-}
-
-/* Legs that assembly found one generation behind get the current one first. */
-static int
-bring_laggards (struct array *array, struct leg **legs, unsigned n)
-{
-  struct leg *behind[ARRAY_MAX_LEGS];
-  unsigned nbehind = 0;
-
-  for (unsigned i = 0; i < n; ++i)
-    if (legs[i]->events < array->events)
-      behind[nbehind++] = legs[i];
-  if (nbehind == 0)
-    return 0;
-  return write_superblocks (array, behind, nbehind, array->events,
-                            array->table->resync_offset == RESYNC_CLEAN);
+  record_roles (array);
+  array->table->resync_offset = clean ? RESYNC_CLEAN : 0;
+  array->table->events = array->events_tried = events;
+  return finish_generation (array, legs, n);
 }
 
 /* The resync source is written last: if no leg takes a superblock, it is the
@@ -210,8 +229,7 @@ attempt (struct array *array)
 {
   struct leg *legs[ARRAY_MAX_LEGS];
   unsigned n = array_working_legs (array, legs);
-  uint64_t failures = array->failures;
-  uint64_t target = array->events + 1;
+  uint64_t failures = array->failures, target;
   bool clean = array->clean;
   int err;
 
@@ -220,17 +238,15 @@ attempt (struct array *array)
       return -EIO;
   if (array->failures != failures)
     return -EAGAIN;
-  err = bring_laggards (array, legs, n);
+  put_source_last (array, legs, n);
+  err = finish_generation (array, legs, n);
   if (array->failures != failures)
     return -EAGAIN;
   if (err != 0)
     return err;
-  put_source_last (array, legs, n);
-  record_roles (array);
-  if (array->recorded < failures)
-    target = array->events_tried + array->margin;
-  else if (n == 1)
-    target = max_u64 (array->events, array->events_tried) + 1;
+  /* Now events is events_tried: there are margin turns at most. */
+  target =
+      array->events_tried + (array->recorded < failures ? array->margin : 1);
   do {
     uint64_t next = n == 1 ? target : array->events + 1;
 
@@ -242,8 +258,6 @@ attempt (struct array *array)
   } while (array->events < target);
   array->recorded = failures;
   array->margin = 2;
-  array->table->events = array->events;
-  array->table->resync_offset = clean ? RESYNC_CLEAN : 0;
   return 0;
 }
 

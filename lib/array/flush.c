@@ -8,6 +8,9 @@
  * was submitted or ended there since its last good flush was submitted:
  * leg->written counts both, for data, zeroes, resync and metadata alike.
  *
+ * One flush after the other: the next goes out only when the last has been
+ * judged.  Else it could be answered with a yes that hides the other's no.
+ *
  * A leg whose flush fails has failed: what its cache held may be lost, and
  * asking again would be answered with a cheerful yes.  The last leg stays,
  * but never flushes successfully again.
@@ -100,6 +103,12 @@ array_flush_legs (struct array *array)
       break;
     }
   }
+}
+
+void
+array_wait_for_flush (struct array *array)
+{
+  (void)rounds_join (&array->flushes, &array->lock, array->flushes.filling - 1);
 }
 
 int

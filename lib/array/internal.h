@@ -26,6 +26,11 @@
 #define ARRAY_PIECE_BYTES  (32 * MiB)
 #define RESYNC_PIECE_BYTES (1 * MiB)
 
+/* A superblock with more events is refused, so that counting up never ends
+ * where nobody would accept what we wrote.  No array gets that old.
+ */
+#define EVENTS_MAX ((uint64_t)INT64_MAX / 2)
+
 enum leg_state {
   LEG_ABSENT,  /* not usable: could not be opened or understood, stale,
                 * spare, or faulty on record */
@@ -94,9 +99,10 @@ struct array {
   uint64_t events_cleared; /* durable on every in-sync leg; under the lock */
 
   /* Metadata; see events.c. */
-  struct superblock_1 *table; /* the freshest superblock: roles, clean */
+  struct superblock_1 *table; /* the newest generation: roles, clean */
   uint64_t events;            /* durable on every in-sync leg */
-  uint64_t events_tried;      /* the highest that any leg may carry */
+  uint64_t events_tried;      /* the highest that any leg may carry: of the
+                               * newest generation, be it complete or not */
   bool clean;                 /* what the next update writes */
   struct rounds updates;
   uint64_t failures; /* legs lost, counted in memory */
@@ -126,8 +132,9 @@ struct array {
   bool have_clear_thread, have_sync_thread, have_watch_thread;
   bool watch_stopping;
   struct rt_cond watch_cond;
-  bool resync_again;   /* the chunk under resync was left unequal meanwhile */
-  bool resync_copying; /* the source's bytes are being written to others */
+  bool resync_again; /* the chunk under resync was left unequal meanwhile */
+  struct leg *copying_from;   /* its bytes are being written to others, in
+                               * resync_chunk; NULL: none */
   struct rt_cond copied_cond; /* no longer */
   uint64_t resync_chunk;
   uint64_t resync_chunks, resync_bytes; /* counters */
@@ -198,6 +205,11 @@ extern void store_legs_init (struct array *array);
 
 /* Flush every in-sync leg; shared with others who wait.  0 or -EIO. */
 extern int array_flush_legs (struct array *array);
+/* Wait for the end of a flush that is under way, if one is.  A leg whose flush
+ * fails may have lost what its cache held before anybody knows: what was read
+ * of it meanwhile must not be written anywhere until it is known.
+ */
+extern void array_wait_for_flush (struct array *array);
 
 /* ---- write.c ---- */
 

@@ -12,6 +12,11 @@
  * all bits count as set.  On an array that is not clean that means a full
  * resync, which is announced, or refused if the user wants that.
  *
+ * Events that lead the superblock's by far cannot be right: an update writes
+ * the header first, but none is begun before the last one has reached the
+ * superblocks.  The header, which has no checksum, is damaged, and its copy
+ * counts as stale as well.
+ *
  * A copy that cannot be read, or has no header at all, is written anew from
  * the others.  A header that we do not understand, or of another array, is
  * refused, and so is an array without any bitmap.
@@ -28,6 +33,11 @@
 
 /* Bytes of bitmap that are read at a time. */
 #define READ_BYTES (256 * KiB)
+
+/* A header leads by one, or by three while it is recorded on the only leg left
+ * that others are lost.  This leaves room for other writers.
+ */
+#define HEADER_LEAD_MAX 8
 
 enum copy_state { COPY_UNUSABLE, COPY_STALE, COPY_VALID };
 
@@ -68,7 +78,17 @@ judge_header (struct array *array, struct copy *copy)
     complain (array, copy->leg, &error);
     return -EINVAL;
   }
-  if (copy->header.state & BITMAP_STALE) {
+  if (copy->header.events > array->events + HEADER_LEAD_MAX) {
+    log_error (array->log,
+               "leg %s: bitmap: field events: found %ju, expected %ju to %ju; "
+               "it is damaged, counts as stale and will be written anew",
+               copy->leg->name, (uintmax_t)copy->header.events,
+               (uintmax_t)array->events,
+               (uintmax_t)array->events + HEADER_LEAD_MAX);
+    copy->header.events = copy->header.events_cleared = 0;
+    copy->state = COPY_STALE;
+  }
+  else if (copy->header.state & BITMAP_STALE) {
     log_notice (array->log, "leg %s: bitmap: it is marked as stale",
                 copy->leg->name);
     copy->state = COPY_STALE;
@@ -103,7 +123,8 @@ read_header (struct array *array, struct copy *copy)
   if (err != 0) {
     log_error (array->log, "leg %s: reading the bitmap: %s", leg->name,
                strerror (-err));
-    err = 0;
+    if (err != -ENOMEM)
+      err = 0;
   }
   else {
     err =
@@ -247,7 +268,6 @@ merge_headers (struct array *array, const struct copy *copies, unsigned n,
   header->sync_size = array->table->size;
   if (array->options.daemon_sleep > 0)
     header->daemon_sleep = array->options.daemon_sleep;
-  array->events_tried = max_u64 (array->events_tried, header->events);
 }
 
 static int

@@ -35,6 +35,24 @@ array_chunk_source (struct array *array, uint64_t chunk)
   return array_source (array);
 }
 
+/* What resync has read of the source is about to be on all legs: whoever went
+ * to another leg now would see that leg's bytes first and these later.  unfit:
+ * a leg that will not do, or NULL.  True if it waited.
+ */
+static bool
+wait_for_copy (struct array *array, uint64_t chunk, const struct leg *unfit)
+{
+  bool waited = false;
+
+  while (array->copying_from && array->resync_chunk == chunk
+         && (array->copying_from == unfit
+             || array->copying_from != array_chunk_source (array, chunk))) {
+    rt_cond_wait (&array->copied_cond, &array->lock);
+    waited = true;
+  }
+  return waited;
+}
+
 bool
 array_change_source (struct array *array, uint64_t chunk,
                      struct leg *unreadable)
@@ -42,11 +60,7 @@ array_change_source (struct array *array, uint64_t chunk,
   struct leg *legs[ARRAY_MAX_LEGS];
   unsigned n;
 
-  /* What resync has read of it is about to be on all legs: a reader who went to
-   * another leg now would see that leg's bytes first and these later.
-   */
-  while (array->resync_copying && array->resync_chunk == chunk)
-    rt_cond_wait (&array->copied_cond, &array->lock);
+  (void)wait_for_copy (array, chunk, unreadable);
   n = array_working_legs (array, legs);
   if (array_chunk_source (array, chunk) != unreadable)
     return true; /* somebody else has changed it */
@@ -160,7 +174,7 @@ still_good (const struct array *array, struct choice choice, uint64_t changes)
 /* One try; the lock is released for the I/O.  -ESTALE: try again. */
 static int
 read_leg (struct array *array, struct choice choice, struct buffer *buffer,
-          uint64_t offset, uint64_t length)
+          uint64_t offset, uint64_t length, bool mine)
 {
   struct io_batch *batch = io_batch_new (1);
   const uint64_t changes = array->source_changes;
@@ -183,6 +197,8 @@ read_leg (struct array *array, struct choice choice, struct buffer *buffer,
   leg->reads--;
   if (choice.shared)
     range_unshare (&array->ranges, &range);
+  if (err == 0 && mine)
+    array_wait_for_flush (array); /* it will be written */
   return err == 0 && !still_good (array, choice, changes) ? -ESTALE : err;
 }
 
@@ -226,15 +242,20 @@ array_read_blocks (struct array *array, uint64_t offset, uint64_t length,
   int err;
 
   for (;;) {
-    struct choice choice = choose (array, offset, length, mine, tried);
+    struct choice choice;
+    struct buffer *buffer;
+
+    if (wait_for_copy (array, offset / bitmap_chunk_bytes (array->bitmap), NULL)
+        && spans_needed (array, offset, length))
+      return -EAGAIN;
+    choice = choose (array, offset, length, mine, tried);
     /* A new one for each try: a read that was given up still owns the last,
      * and may write to it at any time.
      */
-    struct buffer *buffer = choice.leg ? buffer_new (length) : NULL;
-
+    buffer = choice.leg ? buffer_new (length) : NULL;
     if (!buffer)
       return choice.leg ? -ENOMEM : -EIO;
-    err = read_leg (array, choice, buffer, offset, length);
+    err = read_leg (array, choice, buffer, offset, length, mine);
     if (err == 0) {
       *bufferp = buffer;
       return 0;

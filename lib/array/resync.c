@@ -13,8 +13,8 @@
  * until the lazy clear has flushed all legs, so a crash in between repeats
  * the chunk and loses nothing.  A write that leaves legs unequal meanwhile
  * sets resync_again, and the chunk is done again.  While the source's bytes are
- * being written (resync_copying) the chunk's source does not change: readers
- * that find it unreadable wait.
+ * being written (copying_from) readers that would go elsewhere, since the
+ * source has failed or cannot be read, wait.
  *
  * Nobody sleeps for the rate with a range held.
  */
@@ -119,13 +119,14 @@ copy_piece (struct array *array, struct piece *piece)
     return err;
   if (piece->results[piece->source] != 0)
     return source_unreadable (array, piece, piece->results[piece->source]);
+  array_wait_for_flush (array);
   if (array_chunk_source (array, piece->chunk) != piece->legs[piece->source])
     return -EAGAIN; /* it has failed, or a reader has changed it */
   which = compare (array, piece);
   if (which != 0) {
-    array->resync_copying = true;
+    array->copying_from = piece->legs[piece->source];
     err = run (array, piece, IO_WRITE, which);
-    array->resync_copying = false;
+    array->copying_from = NULL;
     rt_cond_broadcast (&array->copied_cond);
   }
   if (err != 0)

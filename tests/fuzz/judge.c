@@ -128,6 +128,11 @@ check_info (const struct array_info *info, const struct array_options *options,
 
 /* ---- bits ---- */
 
+/* An interrupted update leaves a header that leads the superblocks by a few;
+ * one that leads by more is damaged.
+ */
+#define HEADER_LEAD_MAX 8
+
 /* The union of all copies that may be believed. */
 static uint64_t
 expected_marks (const struct array_info *info, unsigned n, uint64_t events)
@@ -150,6 +155,7 @@ expected_marks (const struct array_info *info, unsigned n, uint64_t events)
     REQUIRE (get_le (header + BM_CHUNKSIZE, 4) == info->chunksize,
              "two chunk sizes");
     if (get_le (header + BM_EVENTS, 8) < events
+        || get_le (header + BM_EVENTS, 8) > events + HEADER_LEAD_MAX
         || (get_le (header + BM_STATE, 4) & 2))
       continue;
     valid = true;

@@ -255,12 +255,18 @@ leg_set_data (unsigned leg, uint64_t offset, uint8_t byte)
   put (leg, data_start + offset, block, sizeof block);
 }
 
+void
+leg_get_data (unsigned leg, uint64_t offset, void *data, size_t n)
+{
+  get (leg, data_start + offset, data, n);
+}
+
 uint8_t
 leg_data (unsigned leg, uint64_t offset)
 {
   uint8_t block[BLOCK];
 
-  get (leg, data_start + offset, block, sizeof block);
+  leg_get_data (leg, offset, block, sizeof block);
   ck_assert_mem_eq (block + 1, block, sizeof block - 1); /* all the same */
   return block[0];
 }
@@ -373,6 +379,9 @@ tap_submit (struct io_batch *batch, struct io **ios, unsigned n)
       break;
     case TAP_FAIL:
       io_done (ios[i], -EIO);
+      break;
+    case TAP_NO_MEMORY:
+      io_done (ios[i], -ENOMEM);
       break;
     case TAP_HOLD:
       pthread_mutex_lock (&tap_lock);

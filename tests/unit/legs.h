@@ -62,11 +62,12 @@ extern const char *leg_path (unsigned leg);
 extern void image_set_bit (struct image *image, uint64_t chunk);
 extern bool image_bit (const struct image *image, uint64_t chunk);
 
-/* Write to all of a leg's data blocks at offset in the array, or look: the
- * first byte there.
+/* Fill a leg's block at offset in the array with the byte, or look: the byte
+ * that it is full of, or n bytes of any contents.
  */
 extern void leg_set_data (unsigned leg, uint64_t offset, uint8_t byte);
 extern uint8_t leg_data (unsigned leg, uint64_t offset);
+extern void leg_get_data (unsigned leg, uint64_t offset, void *data, size_t n);
 
 /* A number that changes with any byte of the files. */
 extern uint64_t legs_hash (void);
@@ -115,9 +116,10 @@ enum op {
 
 enum verdict {
   TAP_PASS,
-  TAP_FAIL, /* -EIO, and nothing has happened */
-  TAP_TEAR, /* -EIO, and the first sector is written */
-  TAP_HOLD, /* until tap_release: the leg's time-out passes */
+  TAP_FAIL,      /* -EIO, and nothing has happened */
+  TAP_NO_MEMORY, /* -ENOMEM, and nothing has happened */
+  TAP_TEAR,      /* -EIO, and the first sector is written */
+  TAP_HOLD,      /* until tap_release: the leg's time-out passes */
 };
 
 /* These operations of the leg end with -EIO from now on, or are held; 0: none

@@ -308,6 +308,46 @@ START_TEST (test_superblock_unreadable)
 }
 END_TEST
 
+/* Counting up must not end where we would refuse what we have written. */
+START_TEST (test_events_limit)
+{
+  const unsigned old = (unsigned)_i;
+
+  legs_make (2, 0, 0);
+  set_events (old, INT64_MAX / 2);
+  set_events (!old, INT64_MAX / 2);
+  assert_opens_and_close (3);
+  set_events (old, INT64_MAX / 2 + 1);
+  assert_refused ("field events: found 4611686018427387904");
+  ck_assert (logged (leg_path (old)));
+  /* As any leg that cannot be understood: it is not used. */
+  legs_options.degraded = ARRAY_DEGRADED_ALLOW;
+  assert_opens_and_close (1u << !old);
+}
+END_TEST
+
+/* Equal events, and tables that differ: the lowest slot decides, in whatever
+ * order the legs are given.
+ */
+START_TEST (test_equal_other_table)
+{
+  const unsigned first = (unsigned)_i & 1;
+  const bool knows = _i & 2;
+  struct array *array;
+
+  legs_make (2, 0, 0);
+  images[knows].superblock.dev_roles[!knows] = ROLE_SPARE;
+  legs_store ();
+  legs_options.degraded = ARRAY_DEGRADED_ALLOW;
+  legs_options.legs[0] = leg_path (first);
+  legs_options.legs[1] = leg_path (!first);
+  array = legs_open ();
+  ck_assert_uint_eq (in_sync (array), knows ? 2 : 1);
+  ck_assert (leg_in_sync (array, first));
+  array_close (array);
+}
+END_TEST
+
 /* ---- what must not be mixed ---- */
 
 START_TEST (test_same_leg)
@@ -582,6 +622,83 @@ START_TEST (test_bitmap_unreadable_all)
 }
 END_TEST
 
+/* Out of memory is not a leg's fault: nothing is decided without its bits.
+ * _i: what is read.
+ */
+static enum op no_memory;
+
+static enum verdict
+run_out_of_memory (unsigned leg, enum op op, const struct io *io)
+{
+  (void)io;
+  if (leg != 1 || op != no_memory
+      || (pages_only && tap_count (leg, op) % 2 == 1))
+    return TAP_PASS;
+  return TAP_NO_MEMORY;
+}
+
+START_TEST (test_no_memory)
+{
+  struct array *array;
+
+  legs_make (2, 0, 0);
+  for (unsigned i = 0; i < 2; ++i)
+    images[i].superblock.resync_offset = 0;
+  image_set_bit (&images[1], 10);
+  legs_store ();
+  legs_options.degraded = ARRAY_DEGRADED_ALLOW;
+  no_memory = _i == 0 ? OP_READ_SUPERBLOCK : OP_READ_BITMAP;
+  pages_only = _i == 2;
+  tap_hook (run_out_of_memory);
+  ck_assert_int_eq (legs_try_open (&array), -ENOMEM);
+  ck_assert_ptr_null (array);
+  tap_hook (NULL);
+  array = assert_opens (3);
+  ck_assert_uint_eq (needed (array), 1);
+  array_close (array);
+}
+END_TEST
+
+/* The header's events lead the superblock's by a few if an update was
+ * interrupted.  By more they are damaged, and the copy is not believed.
+ * _i & 1: which copy; _i & 2: both.
+ */
+START_TEST (test_header_ahead)
+{
+  static const uint64_t leads[] = { 1, 8, 9, INT64_MAX - E };
+  const unsigned ahead = (unsigned)_i & 1;
+  const bool both = _i & 2;
+  const uint64_t lead = leads[_i / 4], chunks = LEGS_SIZE / LEGS_CHUNK;
+  const bool believed = lead <= 8;
+  struct array *array;
+
+  legs_make (2, 0, 0);
+  for (unsigned i = 0; i < 2; ++i) {
+    images[i].superblock.resync_offset = 0;
+    image_set_bit (&images[i], 10 + i);
+    if (both || i == ahead)
+      images[i].bitmap.events += lead;
+    if (!believed && i == ahead)
+      images[i].bitmap.state = BITMAP_STALE; /* that makes no difference */
+  }
+  array = assert_opens (3);
+  ck_assert_uint_eq (needed (array), believed ? 2 : both ? chunks : 1);
+  ck_assert (logged ("field events: found") == !believed);
+  tap_reset ();
+  ck_assert_int_eq (array_activate (array), 0);
+  ck_assert_int_eq (block_write (array, 1, 0, ARRAY_FUA), 0);
+  ck_assert_uint_le (tap_count (0, OP_WRITE_SUPERBLOCK), 2);
+  legs_kill (array);
+  legs_load ();
+  for (unsigned i = 0; i < 2; ++i) {
+    ck_assert_uint_ge (images[i].bitmap.events, images[i].superblock.events);
+    ck_assert_uint_le (images[i].bitmap.events, E + 8);
+    ck_assert_uint_eq (images[i].bitmap.state, 0);
+    ck_assert (image_bit (&images[i], 10 + !ahead));
+  }
+}
+END_TEST
+
 /* A leg whose bitmap cannot be used must still have room for the one that it
  * will get from the others.
  */
@@ -692,6 +809,8 @@ main (void)
   tcase_add_loop_test (tc, test_no_superblock, 0, 2);
   tcase_add_test (tc, test_bad_checksum);
   tcase_add_test (tc, test_superblock_unreadable);
+  tcase_add_loop_test (tc, test_events_limit, 0, 2);
+  tcase_add_loop_test (tc, test_equal_other_table, 0, 4);
   tcase_add_test (tc, test_same_leg);
   tcase_add_test (tc, test_copy_of_leg);
   tcase_add_loop_test (tc, test_other_array, 0, 16);
@@ -706,6 +825,8 @@ main (void)
   tcase_add_test (tc, test_refuse_full_resync);
   tcase_add_loop_test (tc, test_bitmap_unreadable, 0, 4);
   tcase_add_loop_test (tc, test_bitmap_unreadable_all, 0, 2);
+  tcase_add_loop_test (tc, test_no_memory, 0, 3);
+  tcase_add_loop_test (tc, test_header_ahead, 0, 16);
   tcase_add_loop_test (tc, test_bitmap_no_room, 0, 2);
   tcase_add_loop_test (tc, test_bitmap_chunk_below_block, 0, 2);
   tcase_add_loop_test (tc, test_bitmap_absent, 0, 2);

@@ -277,6 +277,7 @@ START_TEST (test_read_of_failing_leg)
       pthread_create (&request.thread, NULL, request_read, &request), 0);
   while (tap_count (0, OP_READ_DATA) == 0)
     take_a_nap ();
+  ck_assert_int_eq (block_write (array, 1, LEGS_CHUNK, 0), 0);
   tap_fail (0, OP_FLUSH);
   ck_assert_int_eq (array_flush (array), 0);
   ck_assert (!leg_in_sync (array, 0));
@@ -285,6 +286,101 @@ START_TEST (test_read_of_failing_leg)
   ck_assert_int_eq (request.err, 0);
   ck_assert_uint_eq (request.byte, 0x11);
   legs_close (array);
+}
+END_TEST
+
+static void *
+request_flush (void *opaque)
+{
+  struct request *request = opaque;
+
+  request->err = array_flush (request->array);
+  return NULL;
+}
+
+static void *
+request_write_byte (void *opaque)
+{
+  struct request *request = opaque;
+
+  request->err =
+      array_write (request->array, &request->byte, 1, request->offset, 0);
+  return NULL;
+}
+
+/* A flush of leg 0 fails, and with it goes what its cache held, while leg 1
+ * still flushes: nobody knows yet.
+ */
+static void
+begin_bad_flush (struct request *flush)
+{
+  tap_fail (0, OP_FLUSH);
+  tap_hold (1, OP_FLUSH);
+  tap_reset ();
+  ck_assert_int_eq (pthread_create (&flush->thread, NULL, request_flush, flush),
+                    0);
+  while (tap_count (0, OP_FLUSH) == 0 || tap_count (1, OP_FLUSH) == 0)
+    take_a_nap ();
+}
+
+static void
+end_bad_flush (struct request *flush)
+{
+  for (unsigned i = 0; i < 20; ++i)
+    take_a_nap ();
+  ck_assert_uint_eq (tap_count (1, OP_WRITE_DATA), 0);
+  tap_release (1);
+  pthread_join (flush->thread, NULL);
+  ck_assert_int_eq (flush->err, 0);
+  ck_assert (!leg_in_sync (flush->array, 0));
+}
+
+/* Resync must not copy what is left on leg 0 over what leg 1 has flushed. */
+START_TEST (test_resync_beside_bad_flush)
+{
+  struct request flush = { .offset = 0 };
+
+  legs_make (2, 0, 0);
+  for (unsigned i = 0; i < 2; ++i) {
+    images[i].superblock.resync_offset = 0;
+    image_set_bit (&images[i], 0);
+  }
+  legs_store ();
+  leg_set_data (0, 0, 0x10);
+  leg_set_data (1, 0, 0x11);
+  tap_hold (0, OP_READ_DATA);
+  flush.array = legs_activate ();
+  while (tap_count (0, OP_READ_DATA) == 0)
+    take_a_nap ();
+  ck_assert_int_eq (block_write (flush.array, 1, 2 * LEGS_CHUNK, 0), 0);
+  begin_bad_flush (&flush);
+  tap_release (0);
+  end_bad_flush (&flush);
+  ck_assert_uint_eq (leg_data (1, 0), 0x11);
+  legs_close (flush.array);
+}
+END_TEST
+
+/* Nor may the rest of a block, read from leg 0, be written to leg 1. */
+START_TEST (test_edge_beside_bad_flush)
+{
+  struct request flush = { .offset = 0 };
+  struct request write = { .byte = 0x11, .offset = 100 };
+
+  legs_make (2, 0, 0);
+  legs_store ();
+  leg_set_data (0, 0, 0x10);
+  leg_set_data (1, 0, 0x11);
+  flush.array = write.array = legs_activate ();
+  ck_assert_int_eq (block_write (write.array, 1, BLOCK, 0), 0);
+  begin_bad_flush (&flush);
+  ck_assert_int_eq (
+      pthread_create (&write.thread, NULL, request_write_byte, &write), 0);
+  end_bad_flush (&flush);
+  pthread_join (write.thread, NULL);
+  ck_assert_int_eq (write.err, 0);
+  ck_assert_uint_eq (leg_data (1, 0), 0x11);
+  legs_close (flush.array);
 }
 END_TEST
 
@@ -420,6 +516,169 @@ START_TEST (test_all_but_one_fail)
                          images[i].superblock.events + 2);
       ck_assert_uint_eq (images[good].superblock.dev_roles[i], ROLE_FAULTY);
     }
+  legs_close (array);
+}
+END_TEST
+
+/* ---- I14: one number, one contents ---- */
+
+/* What superblocks with each number say; all that are ever submitted. */
+#define NUMBERS 32
+
+static pthread_mutex_t numbers_lock = PTHREAD_MUTEX_INITIALIZER;
+static struct {
+  bool used;
+  uint8_t roles[2 * LEGS];
+  uint64_t resync_offset;
+} numbers[NUMBERS];
+static unsigned numbers_twice, numbers_jumped;
+static uint64_t carried[LEGS]; /* the highest that each leg was given */
+
+static struct array *updating;
+static unsigned fail_at;   /* at that operation on metadata ... */
+static unsigned fail_leg;  /* ... this leg fails */
+static unsigned fail_next; /* another one at the next, LEGS: none */
+static unsigned operations;
+
+static void
+note_number (unsigned leg, const struct io *io)
+{
+  const uint64_t events = get_le64 (io->data + 200);
+  const uint64_t resync_offset = get_le64 (io->data + 208);
+  const uint8_t *roles = io->data + 256;
+
+  ck_assert_uint_lt (events - E, NUMBERS);
+  pthread_mutex_lock (&numbers_lock);
+  if (!numbers[events - E].used) {
+    numbers[events - E].used = true;
+    memcpy (numbers[events - E].roles, roles, 2 * LEGS);
+    numbers[events - E].resync_offset = resync_offset;
+  }
+  else if (memcmp (numbers[events - E].roles, roles, 2 * LEGS) != 0
+           || numbers[events - E].resync_offset != resync_offset)
+    numbers_twice++;
+  carried[leg] = events;
+  pthread_mutex_unlock (&numbers_lock);
+}
+
+/* With the array's lock held: no leg in use is left behind by more than one. */
+static void
+check_jump (void)
+{
+  uint64_t low = UINT64_MAX, high = 0;
+
+  for (unsigned i = 0; i < LEGS; ++i)
+    if (updating->legs[i].state == LEG_IN_SYNC) {
+      low = min_u64 (low, carried[i]);
+      high = max_u64 (high, carried[i]);
+    }
+  numbers_jumped += high > low + 1;
+}
+
+static void
+fail_now (unsigned leg)
+{
+  rt_mutex_lock (&updating->lock);
+  if (updating->legs[leg].state == LEG_IN_SYNC)
+    (void)leg_fail (updating, &updating->legs[leg], "testing", -EIO);
+  rt_mutex_unlock (&updating->lock);
+}
+
+static enum verdict
+fail_in_update (unsigned leg, enum op op, const struct io *io)
+{
+  if (!(op & (OP_WRITE_SUPERBLOCK | OP_WRITE_BITMAP)))
+    return TAP_PASS;
+  if (op == OP_WRITE_SUPERBLOCK)
+    note_number (leg, io);
+  rt_mutex_lock (&updating->lock);
+  check_jump ();
+  rt_mutex_unlock (&updating->lock);
+  pthread_mutex_lock (&numbers_lock);
+  operations++;
+  pthread_mutex_unlock (&numbers_lock);
+  if (operations == fail_at)
+    fail_now (fail_leg);
+  if (operations == fail_at + 1 && fail_next < LEGS)
+    fail_now (fail_next);
+  return TAP_PASS;
+}
+
+/* A leg fails at any moment of an update, and maybe a second one just after:
+ * no number stands for two contents, and the record leads by two.
+ */
+START_TEST (test_number_used_once)
+{
+  const unsigned kinds = LEGS * (LEGS + 1);
+  struct array *array;
+  bool lost[LEGS];
+
+  fail_at = 1 + (unsigned)_i / kinds;
+  fail_leg = (unsigned)_i % LEGS;
+  fail_next = (unsigned)_i % kinds / LEGS;
+  legs_make (3, 0, 0);
+  legs_store ();
+  updating = array = legs_activate ();
+  memset (numbers, 0, sizeof numbers);
+  numbers_twice = numbers_jumped = operations = 0;
+  for (unsigned i = 0; i < LEGS; ++i)
+    carried[i] = E;
+  tap_hook (fail_in_update);
+  ck_assert_int_eq (block_write (array, 1, 0, ARRAY_FUA), 0);
+  for (unsigned i = 0; i < LEGS; ++i)
+    lost[i] = !leg_in_sync (array, i);
+  tap_hook (NULL);
+  legs_kill (array);
+  ck_assert_uint_eq (numbers_twice, 0);
+  ck_assert_uint_eq (numbers_jumped, 0);
+  legs_load ();
+  for (unsigned i = 0; i < LEGS; ++i)
+    for (unsigned k = 0; k < LEGS && !lost[i]; ++k)
+      if (lost[k]) {
+        ck_assert_uint_ge (images[i].superblock.events,
+                           images[k].superblock.events + 2);
+        ck_assert_uint_eq (images[i].superblock.dev_roles[k], ROLE_FAULTY);
+      }
+}
+END_TEST
+
+/* The last leg takes no superblock for a while: what has been begun is tried
+ * again as it was.
+ */
+START_TEST (test_number_of_last_leg)
+{
+  struct array *array;
+  uint64_t header;
+
+  legs_make (1, 0, 0);
+  legs_store ();
+  updating = array = legs_activate ();
+  memset (numbers, 0, sizeof numbers);
+  numbers_twice = operations = fail_at = 0;
+  fail_next = LEGS;
+  tap_hook (fail_in_update);
+  if (_i == 1) {
+    /* Active, and going clean fails; then going active again. */
+    ck_assert_int_eq (block_write (array, 1, 0, 0), 0);
+    ck_assert_int_eq (clear_pass (array), 0);
+  }
+  tap_fail (0, OP_WRITE_SUPERBLOCK);
+  if (_i == 1) {
+    rt_mutex_lock (&array->lock);
+    ck_assert_int_eq (array_make_clean (array), -EIO);
+    rt_mutex_unlock (&array->lock);
+  }
+  for (unsigned i = 0; i < 10; ++i)
+    ck_assert_int_eq (block_write (array, 2, 0, 0), -EIO);
+  legs_load ();
+  header = images[0].bitmap.events;
+  ck_assert_uint_le (header, images[0].superblock.events + 3);
+  tap_fail (0, 0);
+  ck_assert_int_eq (block_write (array, 3, 0, 0), 0);
+  ck_assert_uint_eq (numbers_twice, 0);
+  legs_load ();
+  ck_assert (images[0].superblock.resync_offset == 0);
+  tap_hook (NULL);
   legs_close (array);
 }
 END_TEST
@@ -704,9 +963,13 @@ main (void)
   tcase_add_test (tc, test_resync_hangs_on_last_leg);
   tcase_add_test (tc, test_source_unreadable_while_copying);
   tcase_add_test (tc, test_read_of_failing_leg);
+  tcase_add_test (tc, test_resync_beside_bad_flush);
+  tcase_add_test (tc, test_edge_beside_bad_flush);
   tcase_add_test (tc, test_write_hangs_on_last_leg);
   tcase_add_loop_test (tc, test_all_fail, 0, 16);
   tcase_add_loop_test (tc, test_all_but_one_fail, 0, 12);
+  tcase_add_loop_test (tc, test_number_used_once, 0, 10 * LEGS * (LEGS + 1));
+  tcase_add_loop_test (tc, test_number_of_last_leg, 0, 2);
   tcase_add_loop_test (tc, test_flush_after_stop, 0, 2);
   tcase_add_loop_test (tc, test_read_given_up, 0, 2);
   tcase_add_loop_test (tc, test_write_given_up, 0, 4);
