@@ -16,10 +16,10 @@
 #   superblock         bytes and a leg -> decode, check, encode
 #   bitmap-superblock  bytes and a geometry -> decode, check, encode, bits
 #   assembly           bytes become legs in memory -> a whole array's life
+#   schedule           bytes drive the simulator's scheduler
 #
 # There is none for the bad-block log, since lib/ does not have one yet; it
-# belongs beside these when it comes, and so does one whose bytes drive the
-# simulator's scheduler.
+# belongs beside these when it comes.
 #
 # MDBITMAP_FUZZ_SECONDS: how long each target is fuzzed (60; 600 with
 # MDBITMAP_LONG).  CLANG: the compiler.  KEEP=1 keeps what was built, and what
@@ -36,7 +36,7 @@ build=$(cd "$build" && pwd)
 clang=${CLANG:-clang}
 seconds=${MDBITMAP_FUZZ_SECONDS:-${MDBITMAP_LONG:+600}}
 seconds=${seconds:-60}
-targets='superblock bitmap-superblock assembly'
+targets='superblock bitmap-superblock assembly schedule'
 at_once=2
 corpus_max=30 # files of a target
 
@@ -114,7 +114,7 @@ lib_sources ()
 
 compile_all ()
 {
-  local flags
+  local flags sim
 
   flags=(-std=gnu11 -g -O2 -fno-omit-frame-pointer -UNDEBUG -DHAVE_CONFIG_H
          -I"$build" -I"$source/lib" -I"$source/tests" -Wall -Wextra
@@ -131,12 +131,30 @@ compile_all ()
   printf '%s\n' "$source"/tests/fuzz/*.c \
     | xargs -P "$at_once" -I{} sh -c "$one" - {} "$tmp/objects" \
       "$clang" "${flags[@]}" || fail "the targets do not compile"
+
+  # The simulator, with the library over fibers.
+  sim=$tmp/sim-objects
+  mkdir "$sim"
+  lib_sources | grep -v '/base/rt\.c$' \
+    | xargs -P "$at_once" -I{} sh -c "$one" - {} "$sim" \
+      "$clang" "${flags[@]}" -DMDBITMAP_SIM -fsanitize=fuzzer-no-link \
+    || fail "the library does not compile for the simulator"
+  printf '%s\n' "$source"/tests/sim/*.c "$source"/tests/fuzz/sim/*.c \
+    | grep -v '/sim/sim\.c$' \
+    | xargs -P "$at_once" -I{} sh -c "$one" - {} "$sim" \
+      "$clang" "${flags[@]}" -DMDBITMAP_SIM \
+    || fail "the simulator does not compile"
 }
 
 link_target ()
 {
   local objects=() object
 
+  if [ "$1" = schedule ]; then
+    "$clang" -fsanitize=fuzzer,address,undefined "$tmp"/sim-objects/*.o \
+      -o "$tmp/fuzz-$1" || fail "fuzz-$1 does not link"
+    return
+  fi
   for object in "$tmp"/objects/*.o; do
     case $object in
       */fuzz-fuzz-*) ;; # a target
@@ -185,6 +203,7 @@ arguments ()
     superblock) echo -max_len=4105 ;; # a block, and the leg
     bitmap-superblock) echo -max_len=2048 ;;
     assembly) echo -max_len=256 -len_control=0 -detect_leaks=0 ;;
+    schedule) echo -max_len=4096 -len_control=0 ;;
   esac
 }
 

@@ -26,11 +26,11 @@ abs_top_srcdir=${abs_top_srcdir:-$(cd "$(dirname "$0")/../.." && pwd)}
 abs_top_builddir=${abs_top_builddir:-$abs_top_srcdir}
 mutants=$abs_top_srcdir/tests/sim/mutants
 out=$abs_top_builddir/tests/sim/mutants.build
+tree=$out/tree # a copy of the sources, which nobody edits meanwhile
 jobs=${JOBS:-2}
 read -r -a cc <<< "${CC:-cc}"
 flags=(-O2 -g -std=gnu11 -DMDBITMAP_SIM)
-includes=(-I"$abs_top_builddir" -I"$abs_top_srcdir/lib"
-          -I"$abs_top_srcdir/tests")
+includes=(-I"$abs_top_builddir" -I"$tree/lib" -I"$tree/tests")
 strict=(-Wall -Wextra -Werror)
 
 # One or two of each kind, all of them found soon.
@@ -93,7 +93,7 @@ build_base ()
   mkdir -p "$out/base"
   for source in "${sources[@]}"; do
     wait_for $((jobs - 1))
-    compile "$abs_top_srcdir" "$source" "$out/base/$(object_of "$source")" &
+    compile "$tree" "$source" "$out/base/$(object_of "$source")" &
   done
   wait_for 0
   link_with "$out/base" || give_up "the simulator does not build"
@@ -130,7 +130,7 @@ mutate ()
   mkdir -p "$2"
   for file in $(touched "$1"); do
     mkdir -p "$2/$(dirname "$file")"
-    cp "$abs_top_srcdir/$file" "$2/$file" || return
+    cp "$tree/$file" "$2/$file" || return
   done
   patch -s -p1 --fuzz=0 -d "$2" < "$mutants/$1.patch"
 }
@@ -155,7 +155,7 @@ rebuild ()
     if [ -e "$folder/$source" ]; then
       compile "$folder" "$source" "$folder/$(object_of "$source")" "$@"
     else
-      compile "$abs_top_srcdir" "$source" "$folder/$(object_of "$source")" \
+      compile "$tree" "$source" "$folder/$(object_of "$source")" \
         -I"$folder/lib" "$@"
     fi || return
   done
@@ -170,12 +170,19 @@ result ()
   printf '%s\t%s\t%s\n' "$2" "$1" "$3" > "$out/$1.result"
 }
 
+# passes_at SEED: does the unmutated code?
+passes_at ()
+{
+  timeout "${LIMIT:-3600}" "$out/base/sim" --first "$1" --seeds 1 --quiet \
+    < /dev/null > /dev/null 2>&1
+}
+
 # judge NAME SEEDS STATUS LOG: what became of it?
 judge ()
 {
   local name=$1 seeds=$2 status=$3 log=$4 rule seed
 
-  rule=$(sed -n 's/^.*violation of \([^: ]*\).*/\1/p' "$log" | head -n 1)
+  rule=$(sed -n 's/^.*violation of \([^:]*\).*/\1/p' "$log" | head -n 1)
   seed=$(sed -n 's/^.*SIM_SEED=\([0-9]*\).*/\1/p' "$log" | head -n 1)
   if [ -z "$rule" ] && grep -q -i 'assertion' "$log"; then
     rule=assertion
@@ -186,6 +193,8 @@ judge ()
     result "$name" 0 "NOT CAUGHT: it hangs"
   elif [ -z "$rule" ]; then
     result "$name" 0 "NOT CAUGHT: status $status, see $log"
+  elif [ -n "$seed" ] && ! passes_at "$seed"; then
+    result "$name" 0 "NOT CAUGHT: the unmutated code fails at seed $seed too"
   else
     result "$name" "${seed:-1}" "caught, $rule at seed ${seed:-?}"
   fi
@@ -283,16 +292,20 @@ case ${1:-} in
 esac
 [ -r "$abs_top_builddir/config.h" ] || give_up "no config.h in abs_top_builddir"
 
-cd "$abs_top_srcdir"
 names=("$@")
 if [ "${#names[@]}" -eq 0 ]; then
   for patch in "$mutants"/*.patch; do
     names+=("$(basename "$patch" .patch)")
   done
 fi
-mapfile -t sources < <(list_sources)
 rm -rf "$out"
-mkdir -p "$out"
+mkdir -p "$tree/tests/sim"
+cp -R "$abs_top_srcdir/lib" "$tree"
+cp "$abs_top_srcdir"/tests/sim/*.[ch] "$tree/tests/sim"
+cp -R "$mutants" "$tree/tests/sim"
+mutants=$tree/tests/sim/mutants
+cd "$tree"
+mapfile -t sources < <(list_sources)
 results=("${names[@]/#/$out/}")
 results=("${results[@]/%/.result}")
 

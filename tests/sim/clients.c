@@ -12,6 +12,9 @@
  *   ever wrong.  (I8, I26)  One excuse: where chunks need resync their source
  *   changes once, so with two disks that err a good third may not be asked.
  *
+ *   Once array_stop has been called a write may be refused (EROFS), and is when
+ *   it has returned; reads and flushes go on until array_close.
+ *
  *   The buffer of a request is the client's own, and is not touched once the
  *   request was answered.  (I21)
  *
@@ -57,20 +60,6 @@ clients_faulty (const struct life *life)
   return mask;
 }
 
-/* Might the disk of this leg, once anything was wrong with it, have lost its
- * cache?
- */
-static bool
-may_lose (const struct plan *plan, unsigned leg)
-{
-  if (plan->faults[leg].flush_error > 0)
-    return true;
-  for (unsigned i = 0; i < plan->nsteps; ++i)
-    if (plan->steps[i].type == STEP_RESTART_LEG && plan->steps[i].leg == leg)
-      return true;
-  return false;
-}
-
 /* Tell the model, before a read ends, how far its legs can be believed: those
  * that were in sync when it began.
  */
@@ -86,7 +75,7 @@ say_doubt (struct life *life, unsigned in_sync)
   life->in_sync_seen = now;
   for (unsigned i = 0; i < PLAN_LEGS; ++i)
     if ((in_sync & faulty) >> i & 1) {
-      if (may_lose (life->run->plan, i))
+      if (disk_lost_cache (life->disks[i]))
         doubt = MODEL_LOSES;
       else if (doubt == MODEL_FIRM)
         doubt = MODEL_FLIPS;
@@ -120,6 +109,9 @@ judge (const struct life *life, const struct step *step, bool needed, int error)
   unsigned faulty = clients_faulty (life);
 
   if (error == 0)
+    return;
+  if (error == -EROFS && life->stopping && step->type != STEP_READ
+      && step->type != STEP_FLUSH)
     return;
   if (error != -EIO)
     violation ("I8", "%s at %ju, %ju bytes: fails with %s, not EIO",
@@ -173,9 +165,25 @@ do_read (struct client *client, const struct step *step)
   read = model_read_begin (life->model, step->offset, step->length);
   err = array_read (life->array, buffer, (uint32_t)step->length, step->offset);
   say_doubt (life, in_sync);
-  model_read_end (life->model, read, err, buffer);
+  model_read_end (life->model, read, life->apart ? -EIO : err, buffer);
   memset (buffer, GARBAGE, step->length);
   return err;
+}
+
+/* A write that is refused was not begun, unless it goes in pieces: zeroes at
+ * the edges of blocks.
+ */
+static int
+as_the_model_sees (const struct life *life, const struct step *step, int error)
+{
+  const uint32_t block = life->array->logical_block;
+  const bool zero = step->type == STEP_ZERO || step->type == STEP_TRIM;
+
+  if (error != -EROFS || !zero
+      || (step->offset % block == 0 && step->length % block == 0
+          && step->length <= ARRAY_PIECE_BYTES))
+    return error;
+  return -EIO;
 }
 
 static int
@@ -202,7 +210,8 @@ do_write (struct client *client, const struct step *step)
                        step->offset, flags);
     memset (buffer, GARBAGE, step->length);
   }
-  model_write_end (life->model, write, err, fua);
+  model_write_end (life->model, write, as_the_model_sees (life, step, err),
+                   fua);
   return err;
 }
 
@@ -257,7 +266,7 @@ client_request (struct client *client, const struct step *step)
   int err;
 
   let_go (client);
-  if (!client->writable && step->type != STEP_READ
+  if ((!client->writable || life->refusing) && step->type != STEP_READ
       && step->type != STEP_FLUSH) {
     must_be_refused (client, step);
     return;
@@ -385,16 +394,42 @@ clients_activate (struct life *life)
   return false;
 }
 
+/* An array that was opened read-only stays so, whoever asks. */
+void
+clients_must_not_activate (struct life *life)
+{
+  int err = array_activate (life->array);
+
+  if (err != -EROFS)
+    violation ("rule 13", "array_activate of an array opened read-only: %d",
+               err);
+}
+
+/* It waits for writes in flight, but not for ever: for two time-outs. */
 void
 clients_stop (struct life *life)
+{
+  const uint64_t started = world_now (life->world);
+
+  trace ("stop");
+  life->stopping = true;
+  array_stop (life->array);
+  life->refusing = true;
+  if (life->array->writes > 0) {
+    life->late = true;
+    if (world_now (life->world) < started + 2 * life->run->plan->leg_timeout)
+      violation ("I28", "array_stop has not waited for writes in flight");
+  }
+}
+
+void
+clients_close (struct life *life)
 {
   const unsigned all = (1u << life->run->plan->legs) - 1;
   struct array *array = life->array;
   bool good, equal, clean;
   unsigned in_sync;
 
-  trace ("stop");
-  array_stop (array);
   good = clients_faulty (life) == 0 && !life->read_only;
   equal = bitmap_needed (array->bitmap) == 0;
   clean = array->clean && array->activity == ARRAY_CLEAN;
@@ -404,9 +439,9 @@ clients_stop (struct life *life)
   array_close (array);
   life->stopped = true;
   trace ("stopped: %s", clean ? "clean" : "not clean");
-  if (good && equal && clean)
+  if (good && equal && clean && !life->apart)
     model_settled (life->model);
-  if (good && equal && in_sync == all)
+  if (good && equal && in_sync == all && !life->late)
     oracle_stopped (life->oracle);
 }
 
@@ -563,6 +598,12 @@ operate (struct crew *crew, const struct step *step)
   case STEP_STOP:
     join_clients (crew);
     clients_stop (life);
+    clients_close (life);
+    break;
+  case STEP_STOP_BUSY:
+    clients_stop (life);
+    join_clients (crew);
+    clients_close (life);
     break;
   default:
     break_leg (life, step);
@@ -592,6 +633,8 @@ operator_main (void *opaque)
 
   if (!clients_open (life))
     return;
+  if (life->read_only)
+    clients_must_not_activate (life);
   writable = !life->read_only && clients_activate (life);
   crew = arena_alloc (world_arena (life->world), 16, sizeof *crew);
   memset (crew, 0, sizeof *crew);
@@ -606,6 +649,7 @@ operator_main (void *opaque)
   join_clients (crew);
   linger (life);
   clients_stop (life);
+  clients_close (life);
 }
 
 void

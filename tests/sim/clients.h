@@ -25,8 +25,11 @@ extern void client_end (struct client *client);
 /* array_open and array_start; false: refused. */
 extern bool clients_open (struct life *life);
 extern bool clients_activate (struct life *life);
-/* array_stop and array_close, and what must be true then. */
+extern void clients_must_not_activate (struct life *life);
+/* array_stop; others may have requests in flight, and go on with more. */
 extern void clients_stop (struct life *life);
+/* array_close, when nobody uses it any more, and what must be true then. */
+extern void clients_close (struct life *life);
 
 /* Legs, by bits: that the array has in sync; that erred in this life. */
 extern unsigned clients_in_sync (const struct life *life);

@@ -1,17 +1,23 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Copyright 2026 The mdbitmap authors. */
 
-/* What would be left if the power went now?
+/* What would be left if the power went now, or the server were killed?
  *
  * A cycle: draw an image that a crash may leave of each disk, look at the
  * images by themselves, give some of them in some order to the library in a
  * world of its own, let it assemble, serve, resync and stop, and look at
- * everything that it does.  In some of these worlds the power goes again.
+ * everything that it does.  In some of these worlds the power goes again, or
+ * a server is killed again.  After a kill the disks keep their caches, and it
+ * is the next loss of power that takes from them what both servers wrote.
  * The outer life is paused meanwhile and notices nothing.
  *
  * A disk that is not given to an inner life is kept as absent, and may be
  * given after the next crash: it must never win over what was written
  * without it.
+ *
+ * Now and then somebody makes a split brain: he starts a part of the legs
+ * alone, says "allow", whatever they lack, and then the others.  All of them
+ * together must be refused after.
  */
 
 #include <config.h>
@@ -25,6 +31,20 @@
 
 /* Crashes during recoveries from crashes during ... */
 #define MAX_DEPTH 4
+
+/* So many ends are kills. */
+static bool
+draw_kill (void)
+{
+  return chance (CHANCE_CRASH, 1, 4);
+}
+
+/* As this end leaves the disk. */
+static struct disk *
+disk_after_end (const struct disk *disk, bool kill, enum disk_loss loss)
+{
+  return kill ? disk_after_kill (disk) : disk_after_crash (disk, loss);
+}
 
 /* Which disks are given: mostly all. */
 static void
@@ -50,6 +70,15 @@ any_given (const struct life *life)
   return false;
 }
 
+static bool
+all_given (struct disk *const *images, unsigned n)
+{
+  for (unsigned i = 0; i < n; ++i)
+    if (!images[i])
+      return false;
+  return true;
+}
+
 /* How the inner world is scheduled: mostly fast. */
 static void
 choose_options (const struct plan *plan, struct world_options *options)
@@ -68,18 +97,74 @@ after_inner_crash (struct life *inner, enum oracle_moment moment)
   const unsigned n = inner->run->plan->legs;
   enum disk_loss loss = (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES);
   struct disk *images[PLAN_LEGS] = { NULL };
+  bool kill = draw_kill ();
 
+  run_counters.kills += kill;
   for (unsigned i = 0; i < n; ++i)
     if (inner->disks[i])
-      images[i] = disk_after_crash (inner->disks[i], loss);
-    else if (inner->absent[i]) {
-      images[i] = inner->absent[i];
-      inner->absent[i] = NULL;
-    }
-  model_crash (inner->model);
+      images[i] = disk_after_end (inner->disks[i], kill, loss);
+    else if (inner->absent[i])
+      images[i] = disk_after_end (inner->absent[i], kill, loss);
+  life_model_end (inner, inner->model, kill);
+  trace ("cycle: after a %s", kill ? "kill" : "crash");
   run_counters.nested++;
   crash_check_images (inner, images, moment);
 }
+
+/* ---- split brains ---- */
+
+/* With these of the inner life's disks alone, from open to an orderly stop; or
+ * to a violation.
+ */
+static void
+serve_apart (struct life *inner, struct disk **images, unsigned given)
+{
+  const struct oracle_geometry *geometry = &inner->run->geometry;
+  const unsigned n = inner->run->plan->legs;
+  struct world_options options;
+  bool kill = draw_kill ();
+
+  for (unsigned i = 0; i < n; ++i)
+    inner->disks[i] = given >> i & 1 ? images[i] : NULL;
+  inner->degraded = ARRAY_DEGRADED_ALLOW;
+  reference_assemble (geometry, inner->disks, n, inner->degraded,
+                      &inner->verdict);
+  inner->order = (unsigned)choose (CHANCE_CRASH, 24);
+  choose_options (inner->run->plan, &options);
+  life_begin (inner, &options);
+  clients_recover (inner);
+  (void)life_run (inner);
+  for (unsigned i = 0; i < n; ++i) {
+    if (!inner->disks[i])
+      continue;
+    images[i] = disk_after_end (
+        inner->disks[i], kill,
+        (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES));
+    disk_free (inner->disks[i]);
+    inner->disks[i] = NULL;
+  }
+  life_end (inner);
+}
+
+/* The images are the inner life's at the end. */
+static void
+split (struct life *inner, struct disk **images, unsigned n)
+{
+  const unsigned all = (1u << n) - 1;
+  const unsigned part = 1 + (unsigned)choose (CHANCE_CRASH, all - 1);
+
+  trace ("cycle: legs %x alone, then legs %x", part, all & ~part);
+  run_counters.splits++;
+  inner->apart = true;
+  serve_apart (inner, images, part);
+  serve_apart (inner, images, all & ~part);
+  inner->read_only = chance (CHANCE_CRASH, 1, 3);
+  serve_apart (inner, images, all);
+  for (unsigned i = 0; i < n; ++i)
+    inner->absent[i] = images[i];
+}
+
+/* ---- cycles ---- */
 
 /* The images are the inner life's from now on. */
 static void
@@ -120,8 +205,12 @@ crash_check_images (struct life *life, struct disk **images,
   run_counters.moments[moment]++;
   inner.model = model_copy (life->model);
   oracle_judge_images (&life->run->geometry, images, n, inner.model);
-  choose_disks (&inner, images, n);
-  recover (&inner, moment);
+  if (all_given (images, n) && chance (CHANCE_CRASH, 1, 60))
+    split (&inner, images, n);
+  else {
+    choose_disks (&inner, images, n);
+    recover (&inner, moment);
+  }
   life_free (&inner);
   chance_pop ();
 }
@@ -135,17 +224,20 @@ crash_check (struct life *life, enum oracle_moment moment)
   struct life crashed = { .run = life->run,
                           .depth = life->depth,
                           .in_sync = life->in_sync };
+  bool kill = draw_kill ();
 
+  run_counters.kills += kill;
   for (unsigned i = 0; i < n; ++i) {
-    if (chance (CHANCE_CRASH, 1, 2))
+    if (!kill && chance (CHANCE_CRASH, 1, 2))
       loss = (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES);
     if (life->disks[i])
-      images[i] = disk_after_crash (life->disks[i], loss);
+      images[i] = disk_after_end (life->disks[i], kill, loss);
     else if (life->absent[i])
-      images[i] = disk_after_crash (life->absent[i], LOSE_NOTHING);
+      images[i] = disk_after_end (life->absent[i], kill, loss);
   }
   crashed.model = model_copy (life->model);
-  model_crash (crashed.model);
+  life_model_end (life, crashed.model, kill);
+  trace ("cycle: after a %s", kill ? "kill" : "crash");
   crash_check_images (&crashed, images, moment);
   model_free (crashed.model);
 }

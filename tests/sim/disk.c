@@ -141,6 +141,12 @@ disk_was_faulty (const struct disk *disk)
   return due != NULL;
 }
 
+bool
+disk_lost_cache (const struct disk *disk)
+{
+  return disk->lost_cache;
+}
+
 void
 disk_due_begin (struct disk *disk, struct disk_due *due, uint64_t deadline)
 {

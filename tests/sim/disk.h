@@ -11,8 +11,11 @@
  * happened in whole, in part, or not at all, and before or after any other
  * that is not durable.  Reads in flight beside writes see either, by sector.
  *
+ * A server that is killed takes nothing with it: the next one finds the cache
+ * as it was, and only a later crash may lose what is in it.
+ *
  * A disk belongs to nobody: it outlives worlds.  What is in flight belongs to
- * the world and is dropped with it, by disk_crash.
+ * the world and is dropped with it, by disk_after_crash and disk_after_kill.
  */
 
 #ifndef MDBITMAP_SIM_DISK_H
@@ -96,6 +99,9 @@ disk_is_spoiled (const struct disk *disk, uint64_t offset, uint64_t length);
  */
 extern bool disk_was_faulty (const struct disk *disk);
 
+/* Since disk_new, has it dropped what was in its cache? */
+extern bool disk_lost_cache (const struct disk *disk);
+
 extern unsigned disk_number (const struct disk *disk);
 extern const struct disk_limits *disk_limits (const struct disk *disk);
 extern uint64_t disk_size (const struct disk *disk); /* bytes */
@@ -131,6 +137,12 @@ enum disk_loss {
  */
 extern struct disk *
 disk_after_crash (const struct disk *disk, enum disk_loss loss);
+/* A new disk as a server that was killed leaves it, with the power on: its
+ * cache is what it was, and of what was in flight any part has been done, but
+ * is not durable, FUA or not, unless it was done in whole; by CHANCE_CRASH.
+ * faults and state are good.
+ */
+extern struct disk *disk_after_kill (const struct disk *disk);
 /* All possible images of a crash now, for the exhaustive mode: how many, up
  * to max (then 0: too many); and the n-th.
  */

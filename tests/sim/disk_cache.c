@@ -172,7 +172,7 @@ op_new (const struct io *io)
   uint64_t sectors = writes ? io->length / DISK_SECTOR : 0;
   uint64_t words = (sectors + 63) / 64;
   uint64_t bytes = io->type == IO_WRITE ? io->length : 0;
-  struct disk_op *op = allocate (sizeof *op + (size_t)(2 * words * 8 + bytes));
+  struct disk_op *op = allocate (sizeof *op + (size_t)(3 * words * 8 + bytes));
 
   memset (op, 0, sizeof *op);
   op->type = io->type;
@@ -182,16 +182,40 @@ op_new (const struct io *io)
   op->timeout = io->device->timeout;
   op->live = op->words;
   op->part = op->words + words;
+  op->seen = op->words + 2 * words;
   op->nlive = sectors;
-  for (uint64_t i = 0; i < words; ++i)
+  for (uint64_t i = 0; i < words; ++i) {
     op->live[i] = UINT64_MAX;
+    op->seen[i] = 0;
+  }
   if (sectors % 64 != 0)
     op->live[words - 1] >>= 64 - sectors % 64;
   if (bytes > 0) {
-    op->data = (uint8_t *)(op->words + 2 * words);
+    op->data = (uint8_t *)(op->words + 3 * words);
     memcpy (op->data, io->data, bytes);
   }
   return op;
+}
+
+struct disk_op *
+op_copy (const struct disk_op *op, struct disk *disk)
+{
+  uint64_t words = (op_sectors (op) + 63) / 64;
+  uint64_t bytes = op->data ? op->length : 0;
+  size_t size = sizeof *op + (size_t)(3 * words * 8 + bytes);
+  struct disk_op *copy = allocate (size);
+
+  assert (op_writes (op));
+  memcpy (copy, op, size);
+  copy->next = copy->prev = NULL;
+  copy->disk = disk;
+  copy->hurry = NULL;
+  copy->live = copy->words;
+  copy->part = copy->words + words;
+  copy->seen = copy->words + 2 * words;
+  if (op->data)
+    copy->data = (uint8_t *)(copy->words + 3 * words);
+  return copy;
 }
 
 /* Sectors by themselves, or all before or after one, as if the power had
@@ -387,6 +411,16 @@ cache_write_through (struct disk *disk, struct disk_op *op)
 }
 
 void
+cache_copy (struct disk *disk, const struct disk *from)
+{
+  assert (disk->cache.n == 0);
+  for (const struct disk_op *op = from->cache.first; op; op = op->next)
+    list_add (&disk->cache, op_copy (op, disk));
+  disk->sequence = from->sequence;
+  medium_replace (&disk->current, &from->current);
+}
+
+void
 cache_flush (struct disk *disk, uint64_t sequence)
 {
   struct disk_op *op, *next;
@@ -414,6 +448,7 @@ cache_drop (struct disk *disk)
 {
   struct disk_op *op;
 
+  disk->lost_cache |= disk->cache.n > 0;
   while ((op = disk->cache.first) != NULL) {
     op_choose_any_part (op, CHANCE_DISK);
     op_write_part (op, &disk->durable);

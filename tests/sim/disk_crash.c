@@ -3,6 +3,8 @@
 
 /* What a crash may leave on a disk: what is durable, of the cache any
  * sectors, each with any of its values, and of what is in flight any sectors.
+ * And what a server that is killed leaves there: the cache itself, and of what
+ * is in flight any sectors.
  *
  * Writes in flight are applied after those of the cache where sectors are
  * drawn by themselves: before would be the same as not at all, or as the
@@ -190,6 +192,55 @@ disk_after_crash (const struct disk *disk, enum disk_loss loss)
     spoil_some (disk, &disk->in_flight, &medium);
   }
   return disk_with (disk, &medium);
+}
+
+/* ---- kills ---- */
+
+/* Some of it, all of it or nothing happens to the new disk.  What is not
+ * finished promises nothing: with FUA it may be there and not be durable.
+ */
+static void
+finish_write (struct disk *disk, const struct disk_op *in_flight)
+{
+  struct disk_op *op = op_copy (in_flight, disk);
+
+  if (op->flags & IO_FUA && chance (CHANCE_CRASH, 1, 2)) {
+    cache_write_through (disk, op);
+    return;
+  }
+  op_choose_any_part (op, CHANCE_CRASH);
+  if (disk->limits.no_cache) {
+    op_write_part (op, &disk->durable);
+    op_write_part (op, &disk->current);
+    free (op);
+  }
+  else
+    cache_add_part (disk, op);
+}
+
+struct disk *
+disk_after_kill (const struct disk *disk)
+{
+  struct medium medium = medium_copy (&disk->durable);
+  struct disk *after = disk_with (disk, &medium);
+  const struct disk_op *op;
+
+  trace_mix (UINT64_C (0x6b11) << 8 | disk->number);
+  trace_mix ((uint64_t)disk->cache.n << 32 | disk->in_flight.n);
+  cache_copy (after, disk);
+  if (disk->in_flight.n == 0)
+    return after;
+  if (chance (CHANCE_CRASH, 1, 2)) {
+    for (op = disk->in_flight.first; op; op = op->next)
+      if (matters (op))
+        finish_write (after, op);
+  }
+  else {
+    for (op = disk->in_flight.last; op; op = op->prev)
+      if (matters (op))
+        finish_write (after, op);
+  }
+  return after;
 }
 
 /* ---- all of them ---- */

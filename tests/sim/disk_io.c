@@ -30,6 +30,9 @@
 /* Where the device has no time-out. */
 #define TIMEOUT_MAX (60 * RT_SECOND)
 
+/* After the time-out, so soon that it meets what is done about it. */
+#define LATE_SOON (100 * MICROSECOND)
+
 const char *
 io_type_string (enum io_type type)
 {
@@ -58,8 +61,8 @@ usual_delay (void)
   return choose (CHANCE_DISK, how == 1 ? 100 * MICROSECOND : 10 * MICROSECOND);
 }
 
-/* Long after the time-out, or never; sooner or later if somebody's thread is
- * inside.
+/* Long after the time-out, or just after it, when whoever has given up tries
+ * elsewhere; or never; sooner or later if somebody's thread is inside.
  */
 static uint64_t
 late_delay (struct disk_op *op)
@@ -68,6 +71,8 @@ late_delay (struct disk_op *op)
   op->disk->faulty = true;
   if (!op->blocking && chance (CHANCE_DISK, 1, 3))
     return DISK_NEVER;
+  if (chance (CHANCE_DISK, 1, 3))
+    return op->timeout + choose (CHANCE_DISK, LATE_SOON);
   return op->timeout + choose (CHANCE_DISK, 4 * op->timeout);
 }
 
@@ -140,7 +145,9 @@ disk_take (struct disk *disk, const struct io *io, bool blocking,
 
 /* ---- effects ---- */
 
-/* A read sees, of writes in flight, nothing, all, or any sectors. */
+/* A read sees, of writes in flight, nothing, all, or any sectors; and what one
+ * read has seen the next sees as well.
+ */
 static void
 read_in_flight (struct disk *disk, const struct disk_op *op, uint8_t *data)
 {
@@ -151,6 +158,8 @@ read_in_flight (struct disk *disk, const struct disk_op *op, uint8_t *data)
         || !op_overlaps (w, op->offset, op->length))
       continue;
     op_choose_any_part (w, CHANCE_DISK);
+    for (uint64_t i = 0; i < (op_sectors (w) + 63) / 64; ++i)
+      w->part[i] |= w->seen[i];
     from = max_u64 (op->offset, w->offset);
     to = min_u64 (op->offset + op->length, w->offset + w->length);
     for (; from < to; from += DISK_SECTOR) {
@@ -158,6 +167,7 @@ read_in_flight (struct disk *disk, const struct disk_op *op, uint8_t *data)
 
       if (!(w->part[i / 64] >> (i % 64) & 1))
         continue;
+      w->seen[i / 64] |= UINT64_C (1) << (i % 64);
       if (w->data)
         memcpy (data + (from - op->offset), w->data + (from - w->offset),
                 DISK_SECTOR);

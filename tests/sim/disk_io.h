@@ -56,10 +56,11 @@ struct disk_op {
   int error;
 
   /* Writes: for each sector, whether this value of it may yet become the
-   * durable one; and the part of these that was chosen.
+   * durable one; the part of these that was chosen; and what a read has seen
+   * of it in flight.
    */
   uint64_t nlive;
-  uint64_t *live, *part;
+  uint64_t *live, *part, *seen;
   uint64_t words[];
 };
 
@@ -92,6 +93,8 @@ enum part {
 };
 
 extern struct disk_op *op_new (const struct io *io);
+/* Of a write; in no list, and nobody waits for it. */
+extern struct disk_op *op_copy (const struct disk_op *op, struct disk *disk);
 /* Sets op->part. */
 extern void
 op_choose_part (struct disk_op *op, enum part part, enum chance_stream stream);
@@ -125,6 +128,7 @@ struct disk {
   unsigned faults_sum; /* 0: none */
   enum disk_state state;
   bool faulty;       /* for disk_was_faulty */
+  bool lost_cache;   /* for disk_lost_cache */
   uint64_t sequence; /* of the last write that ended */
   struct medium durable;
   struct medium current;      /* durable, and the cache in order */
@@ -141,6 +145,8 @@ struct disk {
 extern void cache_add_part (struct disk *disk, struct disk_op *op);
 /* The same for one that has ended and is durable. */
 extern void cache_write_through (struct disk *disk, struct disk_op *op);
+/* Copies of all that another disk's cache holds, in an empty one. */
+extern void cache_copy (struct disk *disk, const struct disk *from);
 /* What had ended at this sequence is durable, and by chance more. */
 extern void cache_flush (struct disk *disk, uint64_t sequence);
 /* Each write in it becomes durable, wholly or in part, or is lost. */

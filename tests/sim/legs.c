@@ -591,14 +591,16 @@ aio_start (struct aio *aio)
   return 0;
 }
 
-/* As if the enders were joined. */
+/* As if the enders were joined.  The sleep is long enough for them to have
+ * turns, whatever the policy.
+ */
 void
 aio_free (struct aio *aio)
 {
   const struct legs *legs = legs_of (world);
 
   while (aio && legs->ended.n + legs->telling > 0)
-    fiber_sleep (1000);
+    fiber_sleep (UINT64_C (1000000));
   rt_free (aio);
 }
 

@@ -12,7 +12,8 @@
  *   DONE     answered with success.  kept: since when it is known to be
  *            durable, because FUA was answered, or because a flush was
  *            answered that was asked for after w.end
- *   FAILED   answered with an error: it may have happened or not, by cell
+ *   FAILED   answered with an error, or not at all when the server was
+ *            killed: it may have happened or not, by cell
  *   LEFT     not known to be durable when the power went, whatever it was:
  *            some legs may have it and others not
  *
@@ -27,11 +28,11 @@
  *      promise more for a LEFT write than that the leg it was read from keeps
  *      it: the other legs may have another value, which shows when that leg
  *      is lost.  (I2)
- *   3. A read during which no write of the cell was in flight sees v: until
- *      the next crash only v may be seen, or a write that began later.  That
- *      binds reads that begin after this one has ended.  A read beside a
- *      write says nothing, for the next may be served before the disk has
- *      done it.  It is void (model_forget_seen) when a leg is lost or errs,
+ *   3. a. A read during which no write of the cell was in flight sees v:
+ *      until the next crash only v may be seen, or a write that began later.
+ *      b. A read sees a write that is still in flight: nothing may be seen any
+ *      more that was over before that write began.  Both bind reads that begin
+ *      after this one has ended.  It is void (model_forget_seen) when a leg is lost or errs,
  *      since another leg may then serve what is unequal; while an erring leg
  *      is in use nothing is concluded from a read at all (MODEL_FLIPS), and
  *      if its cache may have been dropped, it may be like after a crash
@@ -55,6 +56,7 @@
 #include <config.h>
 
 #include <assert.h>
+#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -316,6 +318,24 @@ model_write_begin (struct model *model, uint64_t offset, uint64_t length,
   return write;
 }
 
+/* It never was, and nobody can have seen it. */
+static void
+forget_write (struct model *model, uint32_t write)
+{
+  const struct write *w = &model->writes[write];
+
+  for (uint32_t i = w->first; i < w->first + w->count; ++i) {
+    uint32_t *link = &model->cells[i].list;
+
+    while (*link != NONE)
+      if (model->nodes[*link].write == write)
+        drop_node (model, link);
+      else
+        link = &model->nodes[*link].next;
+    assert (model->cells[i].list != NONE);
+  }
+}
+
 void
 model_write_end (struct model *model, uint64_t write, int error, bool fua)
 {
@@ -326,6 +346,8 @@ model_write_end (struct model *model, uint64_t write, int error, bool fua)
   w->status = error == 0 ? DONE : FAILED;
   if (error == 0 && fua)
     w->kept = w->end;
+  if (error == -EROFS)
+    forget_write (model, (uint32_t)write);
   model->writes_in_flight--;
 }
 
@@ -371,6 +393,19 @@ model_forget_seen (struct model *model)
 
 /* ---- ends ---- */
 
+static void
+nobody_is_left (struct model *model)
+{
+  memset (model->reads, 0, sizeof model->reads);
+  memset (model->flushes, 0, sizeof model->flushes);
+  model->writes_in_flight = 0;
+  model->doubt = MODEL_FIRM;
+  model->age++;
+  model->clock++;
+  for (uint32_t i = 0; i < model->ncells; ++i)
+    model_prune (model, &model->cells[i], NEVER);
+}
+
 void
 model_crash (struct model *model)
 {
@@ -383,14 +418,22 @@ model_crash (struct model *model)
     if (w->kept == NEVER)
       w->status = LEFT;
   }
-  memset (model->reads, 0, sizeof model->reads);
-  memset (model->flushes, 0, sizeof model->flushes);
-  model->writes_in_flight = 0;
-  model->doubt = MODEL_FIRM;
-  model->age++;
+  nobody_is_left (model);
+}
+
+void
+model_kill (struct model *model)
+{
   model->clock++;
-  for (uint32_t i = 0; i < model->ncells; ++i)
-    model_prune (model, &model->cells[i], NEVER);
+  for (uint32_t i = 0; i < model->nwrites; ++i) {
+    struct write *w = &model->writes[i];
+
+    if (w->status != ONGOING)
+      continue;
+    w->end = model->clock;
+    w->status = FAILED;
+  }
+  nobody_is_left (model);
 }
 
 /* Only what was seen is left. */
@@ -399,7 +442,7 @@ settle_cell (struct model *model, struct cell *cell)
 {
   uint32_t *link = &cell->list;
 
-  if (cell->seen.age != model->age)
+  if (cell->seen.age != model->age || cell->seen.floor != 0)
     return;
   for (uint32_t n = cell->list; n != NONE; n = model->nodes[n].next)
     if (model->writes[model->nodes[n].write].begin > cell->seen.time)

@@ -11,9 +11,11 @@
  * A read may return what the last write before it wrote, or anything that was
  * in flight beside it, or what an unsuccessful write may have left (I6); two
  * reads with no write at their cell beside or between them see the same, until
- * a crash (I6a).  After a crash: whatever was written at or after the last
+ * a crash, and who comes after one that saw a write under way sees nothing
+ * older (I6a).  After a crash: whatever was written at or after the last
  * write that is known to be durable (answered with FUA, or before a flush was
- * asked for that succeeded): I2.
+ * asked for that succeeded): I2.  A server that is killed while the power
+ * stays on loses nothing that was answered.
  */
 
 #ifndef MDBITMAP_SIM_MODEL_H
@@ -46,7 +48,9 @@ extern void model_fill (const struct model *model, uint64_t write,
 /* Requests; multiples of the cell.  begin returns a number for end. */
 extern uint64_t model_write_begin (struct model *model, uint64_t offset,
                                    uint64_t length, bool zero);
-/* error: 0 or -errno, the answer; fua: the answer promises durability. */
+/* error: 0 or -errno, the answer; fua: the answer promises durability.
+ * -EROFS: it was refused, and nothing of it was written, anywhere.
+ */
 extern void
 model_write_end (struct model *model, uint64_t write, int error, bool fua);
 extern uint64_t model_flush_begin (struct model *model);
@@ -80,6 +84,12 @@ extern void model_forget_seen (struct model *model);
  * lost.
  */
 extern void model_crash (struct model *model);
+/* The server was killed, the disks were not: requests in flight end without an
+ * answer, may have happened or not, and may be as they please on each leg;
+ * what was answered is read by the next server as well, and is durable once a
+ * flush is answered that is asked for after this, as at any other time.
+ */
+extern void model_kill (struct model *model);
 /* The array was stopped and is marked clean, and nothing was wrong with any
  * leg: they are equal, and all of it is durable.
  */

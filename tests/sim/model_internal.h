@@ -34,7 +34,8 @@ struct node {
 struct seen {
   uint32_t age;
   uint32_t value;
-  uint32_t time; /* the read has ended */
+  uint32_t time;  /* the read has ended */
+  uint32_t floor; /* it was beside this write, which began then; 0: rule 3 a */
 };
 
 struct cell {

@@ -108,6 +108,7 @@ struct sight {
   uint32_t floor;  /* of rule 1, or 2 */
   uint32_t node;   /* of the value, not excluded */
   uint32_t newest; /* begin of the value, the last */
+  uint32_t over;   /* when the value was surely over, the last */
   unsigned matches;
   unsigned others; /* candidates that are not excluded either */
   bool beside;     /* a write was in flight */
@@ -150,6 +151,8 @@ look (const struct model *model, const struct cell *cell, struct sight *sight)
     sight->node = n;
     if (write->begin > sight->newest)
       sight->newest = write->begin;
+    if (node_end (model, node) > sight->over)
+      sight->over = node_end (model, node);
   }
 }
 
@@ -160,9 +163,36 @@ check_seen (const struct model *model, const struct cell *cell,
 {
   const struct seen *seen = &cell->seen;
 
-  if (seen->age == model->age && sight->begin > seen->time
-      && seen->value != sight->value && sight->newest <= seen->time)
+  if (seen->age != model->age || sight->begin <= seen->time
+      || seen->value == sight->value)
+    return;
+  if (seen->floor == 0 && sight->newest <= seen->time)
     wrong (model, "I6a", sight, "but something else was read before");
+  if (seen->floor == 0 || sight->over >= seen->floor)
+    return;
+  if (model->writes[seen->value].status == ONGOING
+      || model->writes[seen->value].status == DONE)
+    wrong (model, "I6a", sight, "but a write under way was read before");
+}
+
+/* Rule 3 b. */
+static void
+conclude_beside (struct model *model, struct cell *cell,
+                 const struct sight *sight)
+{
+  struct seen *seen = &cell->seen;
+  uint32_t begin;
+
+  if (sight->value == ZEROES || sight->matches != 1
+      || model->writes[sight->value].status != ONGOING)
+    return;
+  begin = model->writes[sight->value].begin;
+  if (seen->age == model->age && seen->floor >= begin)
+    return;
+  seen->age = model->age;
+  seen->value = sight->value;
+  seen->time = model->clock;
+  seen->floor = begin;
 }
 
 /* Rules 3 and 4, for later reads. */
@@ -171,13 +201,16 @@ conclude (struct model *model, struct cell *cell, const struct sight *sight)
 {
   struct seen *seen = &cell->seen;
 
-  if (sight->beside)
+  if (sight->beside) {
+    conclude_beside (model, cell, sight);
     return;
+  }
   if (seen->age == model->age && sight->begin <= seen->time)
     return; /* the other one says more */
   seen->age = model->age;
   seen->value = sight->value;
   seen->time = model->clock;
+  seen->floor = 0;
   if (sight->settled && sight->matches == 1 && sight->others > 0)
     model->nodes[sight->node].begin = sight->begin;
 }

@@ -46,7 +46,7 @@ oracle_new (const struct oracle_geometry *geometry, struct disk **disks,
   for (unsigned i = 0; i < n; ++i) {
     oracle->legs[i].disk = disks[i];
     oracle->legs[i].failed_since = NEVER;
-    oracle->legs[i].flush_failed = NEVER;
+    oracle->legs[i].flush_failed = oracle->legs[i].flush_known = NEVER;
   }
   oracle->watcher.submit = oracle_submit;
   oracle->watcher.done = oracle_done;
@@ -209,6 +209,8 @@ oracle_look (struct oracle *oracle)
     const struct leg *leg = oracle->legs_of[i];
     struct leg_watch *watch = &oracle->legs[i];
 
+    if (leg && leg->flush_failed && watch->flush_known == NEVER)
+      watch->flush_known = world_now (world);
     if (!leg || leg->state != LEG_FAULTY || watch->failed_since != NEVER)
       continue;
     watch->failed_since = world_now (world);
@@ -307,16 +309,19 @@ check_flush (struct oracle *oracle, const struct request_watch *request,
 
 /* I8a; the leader of the flush that failed may take a while to say so. */
 static void
-check_flush_failed (struct oracle *oracle, uint64_t started)
+check_flush_failed (struct oracle *oracle, uint64_t started, bool known)
 {
-  for (unsigned i = 0; i < oracle->n; ++i)
-    if (oracle_in_sync (oracle, i)
-        && oracle->legs[i].flush_failed < NEVER - ON_THE_WAY
-        && oracle->legs[i].flush_failed + ON_THE_WAY < started)
+  for (unsigned i = 0; i < oracle->n; ++i) {
+    const struct leg_watch *watch = &oracle->legs[i];
+    uint64_t when = known ? watch->flush_known : watch->flush_failed;
+
+    if (oracle_in_sync (oracle, i) && when < NEVER - ON_THE_WAY
+        && when + ON_THE_WAY < started)
       violation ("I8a",
                  "leg %u: is in sync, a flush of it has failed, and a flush "
                  "or FUA was answered with success",
                  i);
+  }
 }
 
 static struct request_watch *
@@ -348,9 +353,13 @@ check_success (struct oracle *oracle, enum step_type type, uint64_t length,
   default:
     return;
   }
-  if (type == STEP_WRITE_FUA
-      || (type == STEP_FLUSH && oracle->array->may_write))
-    check_flush_failed (oracle, started);
+  /* FUA is durable by itself, and may be answered while a failed flush is
+   * still to be judged, since another leg's hangs; not after.
+   */
+  if (type == STEP_FLUSH && oracle->array->may_write)
+    check_flush_failed (oracle, started, false);
+  if (type == STEP_WRITE_FUA)
+    check_flush_failed (oracle, started, true);
 }
 
 void

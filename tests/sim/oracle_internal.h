@@ -130,6 +130,7 @@ struct leg_watch {
   struct super_view super; /* see oracle_super */
   uint64_t failed_since;   /* seen to be faulty in the array's memory */
   uint64_t flush_failed;   /* when a flush ended badly, first */
+  uint64_t flush_known;    /* when the array was seen to know it */
   uint64_t flushed;        /* moment at which the last good flush began */
   struct unflushed unflushed[UNFLUSHED];
   unsigned nunflushed;

@@ -307,18 +307,24 @@ static void
 draw_end (struct draft *draft, unsigned number)
 {
   struct epoch *epoch = &draft->plan->epoch[number];
+  enum step_type type = STEP_STOP;
   uint64_t n = draw (8);
   struct step *step;
 
-  if (n < 4)
+  epoch->kill = odds (1, 3);
+  if (n < 4) {
     epoch->crash_at = odds (1, 3) ? between (10, 300) : between (10, 3000);
-  else if (n < 6) {
+    return;
+  }
+  if (n < 6)
+    type = STEP_CRASH;
+  else if (odds (1, 2))
+    type = STEP_STOP_BUSY;
+  if (type != STEP_STOP) {
     step = add_step (draft->plan, STEP_SLEEP, number, PLAN_CLIENTS);
     step->length = draw_sleep ();
-    (void)add_step (draft->plan, STEP_CRASH, number, PLAN_CLIENTS);
   }
-  else
-    (void)add_step (draft->plan, STEP_STOP, number, PLAN_CLIENTS);
+  (void)add_step (draft->plan, type, number, PLAN_CLIENTS);
 }
 
 /* ---- all together ---- */

@@ -35,6 +35,7 @@ enum step_type {
   STEP_RESTART_LEG,
   STEP_SPOIL_LEG, /* sectors [offset, offset + length) of the data */
   STEP_STOP,      /* array_stop and array_close; ends the epoch */
+  STEP_STOP_BUSY, /* the same, but array_stop does not wait for the clients */
   STEP_CRASH,     /* ends the epoch, then and there */
   STEP_TYPES
 };
@@ -53,6 +54,7 @@ struct epoch {
   bool read_only;    /* nbdkit -r: only reads, and nothing may be written */
   unsigned order;    /* of presentation: a permutation, as a number */
   uint64_t crash_at; /* step of the world; 0: only where a STEP says so */
+  bool kill;         /* where it ends, crash or stop, the power stays on */
 };
 
 struct plan {

@@ -34,6 +34,7 @@ static const char *const step_names[STEP_TYPES] = {
   [STEP_RESTART_LEG] = "restart-leg",
   [STEP_SPOIL_LEG] = "spoil-leg",
   [STEP_STOP] = "stop",
+  [STEP_STOP_BUSY] = "stop-busy",
   [STEP_CRASH] = "crash",
 };
 
@@ -104,6 +105,7 @@ static const struct field epoch_fields[] = {
   FIELD (epoch, read_only, "read-only"),
   FIELD (epoch, order, "order"),
   FIELD (epoch, crash_at, "crash-at"),
+  FIELD (epoch, kill, "kill"),
   { NULL, 0, 0 },
 };
 

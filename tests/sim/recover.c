@@ -3,9 +3,10 @@
 
 /* What is done to the array after a crash: it is read before anything is
  * written, read again, maybe used a little, left until resync has ended, read
- * once more and stopped.  The model sees to it that all reads agree.
+ * once more and stopped.  The model sees to it that all reads agree.  Now and
+ * then somebody else still uses it when it is stopped.
  *
- * One fiber; by CHANCE_PLAN of the inner world.
+ * One fiber, or two; by CHANCE_PLAN of the inner world.
  */
 
 #include <config.h>
@@ -96,6 +97,32 @@ use (struct client *client)
   }
 }
 
+static void
+guest_main (void *opaque)
+{
+  struct client *guest = opaque;
+
+  use (guest);
+  client_end (guest);
+}
+
+/* Stopped with a guest at work, maybe. */
+static void
+stop (struct life *life, bool writable)
+{
+  struct client guest = { .life = life, .number = 1, .writable = writable };
+  struct fiber *fiber = NULL;
+
+  if (chance (CHANCE_PLAN, 1, 8)) {
+    fiber = fiber_new (life->world, "guest", guest_main, &guest, false);
+    fiber_sleep (choose (CHANCE_PLAN, 100000));
+  }
+  clients_stop (life);
+  if (fiber)
+    fiber_join (fiber);
+  clients_close (life);
+}
+
 /* ---- resync ---- */
 
 static void
@@ -143,6 +170,10 @@ recover_main (void *opaque)
     return;
   if (chance (CHANCE_PLAN, 1, 2))
     read_all (&client, false);
+  if (life->read_only) {
+    clients_must_not_activate (life);
+    use (&client);
+  }
   client.writable = !life->read_only && clients_activate (life);
   if (client.writable) {
     if (chance (CHANCE_PLAN, 3, 4))
@@ -153,7 +184,7 @@ recover_main (void *opaque)
   }
   read_all (&client, true);
   client_end (&client);
-  clients_stop (life);
+  stop (life, client.writable);
   check_leaks (life, before);
 }
 

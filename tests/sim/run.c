@@ -72,6 +72,7 @@ life_begin (struct life *life, const struct world_options *options)
   life->opened = 1;
   life->busy = 0;
   life->crash = life->stopped = false;
+  life->stopping = life->refusing = life->late = false;
   life->oracle = oracle_new (&run->geometry, life->disks, run->plan->legs,
                              life->read_only);
   life->watcher.submit = watch_submit;
@@ -183,7 +184,7 @@ life_run (struct life *life)
   case WORLD_ENDED:
     return true;
   case WORLD_STOPPED:
-    trace ("crash");
+    trace ("the end has come");
     return false;
   case WORLD_STUCK:
     world_explain (life->world);
@@ -193,6 +194,20 @@ life_run (struct life *life)
     violation ("I25", "no end after %d steps", MAX_STEPS);
   }
   abort ();
+}
+
+/* ---- the end of one ---- */
+
+void
+life_model_end (const struct life *life, struct model *model, bool kill)
+{
+  for (unsigned i = 0; i < PLAN_LEGS; ++i)
+    if (life->disks[i] && disk_lost_cache (life->disks[i]))
+      kill = false;
+  if (kill)
+    model_kill (model);
+  else
+    model_crash (model);
 }
 
 /* ---- what must be given for the next one ---- */
@@ -205,8 +220,7 @@ life_set_faults (struct life *life)
 
   life->faults = false;
   for (unsigned i = 0; i < plan->legs; ++i)
-    if (life->disks[i]
-        && memcmp (&plan->faults[i], &none, sizeof none) != 0) {
+    if (life->disks[i] && memcmp (&plan->faults[i], &none, sizeof none) != 0) {
       disk_set_faults (life->disks[i], &plan->faults[i]);
       life->faults = true;
     }
@@ -258,15 +272,19 @@ check_sometimes (struct life *life)
  * with what was durable.
  */
 static void
-replace_disks (struct life *life, const struct plan *plan)
+replace_disks (struct life *life, const struct plan *plan, bool kill)
 {
+  life_model_end (life, life->model, kill);
   for (unsigned i = 0; i < plan->legs; ++i) {
     struct disk *disk = life->disks[i], *next;
 
     if (!disk)
       continue;
-    next = disk_after_crash (
-        disk, (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES));
+    if (kill)
+      next = disk_after_kill (disk);
+    else
+      next = disk_after_crash (
+          disk, (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES));
     life->disks[i] = NULL;
     if (disk_state (disk) == DISK_FAILED)
       life->absent[i] = next;
@@ -274,7 +292,6 @@ replace_disks (struct life *life, const struct plan *plan)
       life->disks[i] = next;
     disk_free (disk);
   }
-  model_crash (life->model);
 }
 
 static void
@@ -293,8 +310,9 @@ run_epoch (struct life *life, const struct plan *plan, unsigned number)
   clients_start (life);
   life->each = check_sometimes;
   ended = life_run (life);
-  trace ("epoch %u: %s", number, ended ? "has ended" : "has crashed");
-  replace_disks (life, plan);
+  trace ("epoch %u: %s%s", number, ended ? "has ended" : "has crashed",
+         epoch->kill ? ", the power stays on" : "");
+  replace_disks (life, plan, epoch->kill);
   life_end (life);
 }
 
@@ -315,9 +333,7 @@ run_plan (const struct plan *plan)
     if (i > 0) {
       oracle_judge_images (&run.geometry, life.disks, plan->legs, life.model);
       for (unsigned k = 0; k < plan->legs; ++k)
-        images[k] = life.disks[k]
-                        ? disk_after_crash (life.disks[k], LOSE_NOTHING)
-                        : NULL;
+        images[k] = life.disks[k] ? disk_after_kill (life.disks[k]) : NULL;
       crash_check_images (&life, images, MOMENT_NONE);
     }
     life_set_faults (&life);

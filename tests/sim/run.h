@@ -14,6 +14,8 @@ struct run_counters {
   uint64_t runs;
   uint64_t cycles;   /* crash images drawn, assembled, recovered, checked */
   uint64_t nested;   /* of these, after a crash during a recovery */
+  uint64_t kills;    /* of these, after a kill */
+  uint64_t splits;   /* of these, with halves that were served apart */
   uint64_t refused;  /* assemblies that were rightly refused */
   uint64_t requests; /* answered */
   uint64_t moments[MOMENTS]; /* cycles by moment of the crash */
@@ -43,21 +45,26 @@ struct life {
   bool faults;           /* the disks have some */
   int degraded;          /* enum array_degraded */
   bool read_only;
+  bool apart;     /* served without what must be trusted: data may be older
+                   * than was promised, and the model is not asked */
   unsigned order; /* of presentation */
   int opened;     /* what array_open said, 1 before */
   unsigned depth;
-  unsigned busy;       /* clients that have not finished */
-  bool crash;          /* a step of the plan wants one, here and now */
-  bool stopped;        /* array_stop and array_close have returned */
-  unsigned in_sync;    /* bit n: leg n holds all that was ever promised: the
-                        * array has it in sync; before open: had */
-  uint64_t crash_step; /* of the world; 0: none */
+  unsigned busy;          /* clients that have not finished */
+  bool crash;             /* a step of the plan wants one, here and now */
+  bool stopping;          /* array_stop has been called */
+  bool refusing;          /* it has returned: no write may be accepted */
+  bool late;              /* and has waited for writes in vain */
+  bool stopped;           /* array_stop and array_close have returned */
+  unsigned in_sync;       /* bit n: leg n holds all that was ever promised: the
+                           * array has it in sync; before open: had */
+  uint64_t crash_step;    /* of the world; 0: none */
   struct verdict verdict; /* what the open must do, by the reference */
   bool compared;          /* with what it did */
   struct legs_watcher watcher; /* passes on to the oracle's */
   bool wants_signature;
   uint64_t signature; /* of all that disks and clients saw of it */
-  void (*each) (struct life *life); /* after each step; NULL: nothing */
+  void (*each) (struct life *life);   /* after each step; NULL: nothing */
   unsigned faulty_seen, in_sync_seen; /* of clients.c: legs, by bits, when the
                                        * last read ended */
 };
@@ -76,6 +83,12 @@ extern void life_free (struct life *life);
 /* Run it to its end, to its crash, or to a violation.  False: it has crashed.
  */
 extern bool life_run (struct life *life);
+
+/* What the model knows of the end of a life: a kill, or a loss of power.  If a
+ * disk has dropped its cache, and this may not be on record, it is all one.
+ */
+extern void
+life_model_end (const struct life *life, struct model *model, bool kill);
 
 /* ---- crash.c: look at what a crash of this life now would leave ---- */
 

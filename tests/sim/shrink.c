@@ -178,6 +178,17 @@ drop_complications (struct shrink *shrink)
   return any;
 }
 
+/* All of these, whatever the others do. */
+static bool
+drop_something (struct shrink *shrink)
+{
+  bool any = drop_epochs (shrink);
+
+  any |= drop_steps (shrink);
+  any |= drop_complications (shrink);
+  return any;
+}
+
 int
 search_shrink (const struct plan *plan, const char *to)
 {
@@ -191,8 +202,7 @@ search_shrink (const struct plan *plan, const char *to)
   }
   printf ("sim: seed %" PRIu64 " violates %s with %u steps\n", plan->seed,
           shrink.rule, plan->nsteps);
-  while (drop_epochs (&shrink) | drop_steps (&shrink)
-         | drop_complications (&shrink))
+  while (drop_something (&shrink))
     ;
   file = fopen (to, "w");
   if (!file) {

@@ -17,6 +17,7 @@
 #include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -31,6 +32,7 @@ bool tracing;
 uint64_t trace_hash;
 uint64_t trace_seed;
 int violation_fd = -1;
+bool violation_aborts;
 
 void
 trace_line (const char *fmt, ...)
@@ -70,6 +72,8 @@ violation (const char *rule, const char *fmt, ...)
   fflush (stderr);
   if (violation_fd >= 0)
     tell (violation_fd, rule);
+  if (violation_aborts)
+    abort ();
   _exit (1);
 }
 

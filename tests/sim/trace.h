@@ -45,6 +45,9 @@ extern uint64_t trace_seed;
  */
 extern int violation_fd;
 
+/* For fuzzing: a violation aborts, so that the input is kept. */
+extern bool violation_aborts;
+
 /* Something that must never be has happened: rule is the name of the
  * invariant ("I4").  Prints what, and how to reproduce it, and ends the
  * process (each attempt of a search runs in a child of its own).

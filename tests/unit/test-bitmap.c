@@ -9,6 +9,7 @@
 
 #include <check.h>
 #include <errno.h>
+#include <sched.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -398,6 +399,135 @@ START_TEST (large_round)
 }
 END_TEST
 
+/* A large round spans chunks of which some have no state, and one is set
+ * while it is being written: that one waits for a round of its own.
+ */
+static uint64_t late_need;
+
+static void
+late_write (void *opaque)
+{
+  uint64_t *offset = opaque;
+
+  rt_mutex_lock (&disk.mutex);
+  while (!disk.holding)
+    rt_cond_wait (&disk.cond, &disk.mutex);
+  rt_mutex_unlock (&disk.mutex);
+  rt_mutex_lock (&lock);
+  ck_assert_int_eq (bitmap_startwrite (bitmap, *offset, 1, &late_need), 0);
+  rt_mutex_unlock (&lock);
+  rt_mutex_lock (&disk.mutex);
+  disk.hold = false;
+  rt_cond_broadcast (&disk.cond);
+  rt_mutex_unlock (&disk.mutex);
+}
+
+START_TEST (large_round_and_late_write)
+{
+  uint64_t offset = 1000ull * CHUNK, first, second, last, need;
+  struct rt_thread thread;
+
+  make (30720 * (uint64_t)CHUNK);
+  ck_assert_int_eq (
+      bitmap_startwrite (bitmap, 0, 900 * (uint64_t)CHUNK, &first), 0);
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 20000ull * CHUNK,
+                                       100 * (uint64_t)CHUNK, &second),
+                    0);
+  ck_assert_uint_eq (first, second);
+  disk.hold = true;
+  ck_assert_int_eq (rt_thread_create (&thread, "late", late_write, &offset), 0);
+  ck_assert_int_eq (bitmap_flush (bitmap, first), 0);
+  rt_mutex_unlock (&lock);
+  rt_thread_join (&thread);
+  rt_mutex_lock (&lock);
+  ck_assert_uint_gt (late_need, first);
+  ck_assert (durable (0) && durable (899) && durable (20099));
+  ck_assert (!durable (1000));
+  /* Nobody takes it for durable. */
+  ck_assert_int_eq (bitmap_startwrite (bitmap, offset, 1, &need), 0);
+  ck_assert_uint_eq (need, late_need);
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 20099ull * CHUNK, 1, &last), 0);
+  ck_assert_uint_eq (last, 0);
+  ck_assert_int_eq (bitmap_flush (bitmap, need), 0);
+  ck_assert (durable (1000));
+}
+END_TEST
+
+/* Pages go out in ascending order, however they became dirty; a round that
+ * has nothing to write is good.
+ */
+START_TEST (order_of_pages)
+{
+  uint64_t need, far;
+
+  make ((30720 + 2 * 32768) * (uint64_t)CHUNK);
+  ck_assert_int_eq (
+      bitmap_startwrite (bitmap, (30720ull + 32768) * CHUNK, 1, &far), 0);
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 0, 1, &need), 0);
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 30720ull * CHUNK, 1, &need), 0);
+  ck_assert_uint_eq (need, far);
+  ck_assert_int_eq (bitmap_flush (bitmap, need), 0);
+  ck_assert_uint_eq (disk.written_pages, 3);
+  ck_assert (durable (0) && durable (30720) && durable (30720 + 32768));
+  ck_assert_int_eq (bitmap_flush (bitmap, need + 1), 0);
+  ck_assert_uint_eq (disk.written_pages, 3);
+}
+END_TEST
+
+/* As many writers as a chunk can count, and one more, who waits. */
+START_TEST (saturated_chunk)
+{
+  const unsigned most = 1023;
+  struct rt_thread thread;
+  uint64_t need;
+
+  make (100 * CHUNK);
+  for (unsigned i = 0; i < most; ++i)
+    ck_assert_int_eq (bitmap_startwrite (bitmap, 0, 1, &need), 0);
+  ck_assert_int_eq (bitmap_flush (bitmap, need), 0);
+  ck_assert_int_eq (rt_thread_create (&thread, "writer", one_write, NULL), 0);
+  /* It may not have come yet when the first ends: then it need not wait. */
+  for (unsigned i = 0; i < 100; ++i) {
+    rt_mutex_unlock (&lock);
+    sched_yield ();
+    rt_mutex_lock (&lock);
+  }
+  for (unsigned i = 0; i < most; ++i)
+    bitmap_endwrite (bitmap, 0, 1, false);
+  rt_mutex_unlock (&lock);
+  rt_thread_join (&thread);
+  rt_mutex_lock (&lock);
+  ck_assert_uint_eq (clear (true), 1); /* nobody is counted any more */
+}
+END_TEST
+
+/* More chunks than are looked at in one go, and blocks that were cleared. */
+START_TEST (clear_in_steps)
+{
+  const uint64_t chunks = 70000;
+  uint64_t cursor = 0, cleared = 0, need = 0;
+
+  make (3 * chunks * CHUNK);
+  write_range (0, chunks * CHUNK);
+  ck_assert_uint_eq (bitmap_clear_select (bitmap, true), chunks);
+  ck_assert (bitmap_clear_apply (bitmap, &cursor, &cleared, &need));
+  ck_assert_uint_gt (cleared, 0);
+  ck_assert_uint_lt (cleared, chunks);
+  while (bitmap_clear_apply (bitmap, &cursor, &cleared, &need))
+    ;
+  ck_assert_uint_eq (cleared, chunks);
+  ck_assert_int_eq (bitmap_flush (bitmap, need), 0);
+  ck_assert (!durable (0) && !durable (chunks - 1));
+  /* What needs resync is found behind them. */
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 2 * chunks * CHUNK, 1, &need),
+                    0);
+  ck_assert_int_eq (bitmap_flush (bitmap, need), 0);
+  bitmap_endwrite (bitmap, 2 * chunks * CHUNK, 1, true);
+  ck_assert_uint_eq (bitmap_next_needed (bitmap, 0), 2 * chunks);
+  ck_assert_uint_eq (clear (true), 0);
+}
+END_TEST
+
 /* ---- loading ---- */
 
 START_TEST (union_of_copies)
@@ -468,6 +598,10 @@ main (void)
   tcase_add_test (tcase, group_commit);
   tcase_add_test (tcase, failed_round);
   tcase_add_test (tcase, large_round);
+  tcase_add_test (tcase, large_round_and_late_write);
+  tcase_add_test (tcase, order_of_pages);
+  tcase_add_test (tcase, saturated_chunk);
+  tcase_add_test (tcase, clear_in_steps);
   tcase_add_test (tcase, union_of_copies);
   tcase_add_test (tcase, header_goes_with_page_0);
   suite_add_tcase (suite, tcase);

@@ -450,6 +450,139 @@ START_TEST (all_crashes_are_counted)
 }
 END_TEST
 
+/* ---- a server is killed ---- */
+
+START_TEST (kill_keeps_the_cache)
+{
+  struct disk *disk = make_disk (), *after, *again;
+  uint64_t number;
+
+  write_now (disk, 0, 1, 1);
+  ck_assert (disk_has_volatile (disk, 0, 512));
+  take (disk, IO_FLUSH, 0, 0, 0, 0);
+  after = disk_after_kill (disk);
+  disk_free (disk);
+  again = disk_after_kill (after);
+  for (unsigned i = 0; i < 2; ++i) {
+    disk = i == 0 ? after : again;
+    ck_assert (disk_has_volatile (disk, 0, 512));
+    ck_assert_int_eq (read_now (disk, 0, &number), 0);
+    ck_assert_uint_eq (number, 1);
+    ck_assert_uint_eq (look_at_all (disk, look_first), 1 | 2);
+  }
+  /* The next server's first flush covers it, and only on its own disk. */
+  write_now (after, 0, 1, 2);
+  ck_assert_int_eq (flush_now (after), 0);
+  ck_assert_uint_eq (look_at_all (after, look_first), 4);
+  ck_assert_uint_eq (look_at_all (again, look_first), 1 | 2);
+  disk_free (after);
+  disk_free (again);
+}
+END_TEST
+
+START_TEST (kill_keeps_what_is_durable)
+{
+  struct disk *disk = make_disk (), *after;
+
+  write_now (disk, 0, 1, 1);
+  ck_assert_int_eq (flush_now (disk), 0);
+  after = disk_after_kill (disk);
+  ck_assert (!disk_has_volatile (after, 0, 512));
+  ck_assert_uint_eq (look_at_all (after, look_first), 2);
+  disk_free (after);
+  disk_free (disk);
+}
+END_TEST
+
+START_TEST (kill_makes_disks_good)
+{
+  static const struct disk_faults faults = { .read_error = 1000000 };
+  struct disk *disk = make_disk (), *after;
+  uint64_t number;
+
+  disk_set_faults (disk, &faults);
+  write_now (disk, 0, 1, 1);
+  disk_spoil (disk, 8 * 512, 512);
+  disk_set_state (disk, DISK_FAILED);
+  ck_assert_int_eq (read_now (disk, 0, &number), -EIO);
+  after = disk_after_kill (disk);
+  ck_assert_int_eq (disk_state (after), DISK_GOOD);
+  ck_assert (!disk_was_faulty (after));
+  ck_assert_int_eq (read_now (after, 0, &number), 0);
+  ck_assert_uint_eq (number, 1);
+  ck_assert (disk_is_spoiled (after, 8 * 512, 512));
+  ck_assert (!disk_is_spoiled (after, 0, 8 * 512));
+  disk_free (after);
+  disk_free (disk);
+}
+END_TEST
+
+/* What kills make of eight sectors in flight, as look_eight says. */
+static void
+look_at_kills (const struct disk *disk, unsigned *read, unsigned *durable,
+               unsigned *crashed)
+{
+  *read = *durable = *crashed = 0;
+  for (unsigned i = 0; i < IMAGES; ++i) {
+    struct disk *after = disk_after_kill (disk), *crash;
+
+    ck_assert (!disk_has_write_in_flight (after, 0, 8 * 512));
+    crash = disk_after_crash (after, LOSE_EVERYTHING);
+    *read |= look_eight (disk_current (after));
+    *durable |= look_eight (disk_durable (after));
+    *crashed |= look_eight (disk_durable (crash));
+    disk_free (crash);
+    disk_free (after);
+  }
+}
+
+START_TEST (kill_leaves_any_part_of_what_is_in_flight)
+{
+  static const struct disk_limits limits = { .logical_block = 512,
+                                             .no_cache = true };
+  unsigned read, durable, crashed;
+  struct disk *disk = make_disk ();
+
+  take (disk, IO_WRITE, 0, 0, 8, 1);
+  look_at_kills (disk, &read, &durable, &crashed);
+  ck_assert_uint_eq (read, 31);
+  ck_assert_uint_eq (durable, 1);
+  ck_assert_uint_eq (crashed, 1);
+  disk_free (disk);
+
+  /* FUA: durable only if it was done in whole. */
+  disk = make_disk ();
+  take (disk, IO_WRITE, IO_FUA, 0, 8, 1);
+  look_at_kills (disk, &read, &durable, &crashed);
+  ck_assert_uint_eq (read, 31);
+  ck_assert_uint_eq (durable, 1 | 2);
+  ck_assert_uint_eq (crashed, 1 | 2);
+  disk_free (disk);
+
+  disk = disk_new (1, image_new (SECTORS * 512), &limits);
+  take (disk, IO_WRITE, 0, 0, 8, 1);
+  look_at_kills (disk, &read, &durable, &crashed);
+  ck_assert_uint_eq (read, 31);
+  ck_assert_uint_eq (durable, 31);
+  disk_free (disk);
+}
+END_TEST
+
+START_TEST (dropped_cache_is_told)
+{
+  static const struct disk_faults faults = { .flush_error = 1000000 };
+  struct disk *disk = make_disk ();
+
+  disk_set_faults (disk, &faults);
+  ck_assert_int_eq (flush_now (disk), -EIO);
+  ck_assert (!disk_lost_cache (disk)); /* there was nothing in it */
+  write_now (disk, 0, 1, 1);
+  ck_assert_int_eq (flush_now (disk), -EIO);
+  ck_assert (disk_lost_cache (disk));
+  disk_free (disk);
+}
+END_TEST
+
 static Suite *
 suite (void)
 {
@@ -476,6 +609,15 @@ suite (void)
   tcase_add_test (t, reads_beside_writes_see_either);
   tcase_add_test (t, spoiled_until_written);
   tcase_add_test (t, crash_spoils_what_was_being_written);
+  suite_add_tcase (s, t);
+
+  t = tcase_create ("kills");
+  tcase_add_checked_fixture (t, setup, NULL);
+  tcase_add_test (t, kill_keeps_the_cache);
+  tcase_add_test (t, kill_keeps_what_is_durable);
+  tcase_add_test (t, kill_makes_disks_good);
+  tcase_add_test (t, kill_leaves_any_part_of_what_is_in_flight);
+  tcase_add_test (t, dropped_cache_is_told);
   suite_add_tcase (s, t);
 
   t = tcase_create ("all crashes");

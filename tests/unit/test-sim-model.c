@@ -732,6 +732,138 @@ START_TEST (not_seen_and_settled_is_either)
 }
 END_TEST
 
+/* ---- kills ---- */
+
+START_TEST (kill_keeps_what_was_answered)
+{
+  uint64_t a = written ();
+
+  model_kill (model);
+  ck_assert_uint_eq (model_in_flight (model), 0);
+  ck_assert (may_be (a));
+  ck_assert (!may_be (0));
+  see (a);
+}
+END_TEST
+
+START_TEST (killed_and_answered_is_not_undone)
+{
+  (void)written ();
+  model_kill (model);
+  see (0);
+}
+END_TEST
+
+START_TEST (kill_leaves_what_was_in_flight_open)
+{
+  uint64_t a = written (), b = begin ();
+  struct model *copy;
+
+  (void)model_flush_begin (model);
+  (void)read_begin ();
+  model_kill (model);
+  ck_assert (may_be (a));
+  ck_assert (may_be (b));
+  copy = model_copy (model);
+  see (a);
+  see (a);
+  model_free (model);
+  model = copy;
+  see (b);
+  see (b);
+}
+END_TEST
+
+START_TEST (seen_after_kill_stays)
+{
+  uint64_t a = written (), b = begin ();
+
+  model_kill (model);
+  see (b);
+  see (a);
+}
+END_TEST
+
+START_TEST (killed_is_lost_in_a_crash)
+{
+  uint64_t a = written (), b = begin ();
+
+  (void)model_flush_begin (model);
+  model_kill (model);
+  see (b);
+  model_crash (model);
+  ck_assert (may_be (a));
+  ck_assert (may_be (b));
+  see (0);
+}
+END_TEST
+
+/* Of the earlier server's writes, those that were answered. */
+START_TEST (flush_covers_an_earlier_server)
+{
+  uint64_t a = written (), b = begin ();
+
+  model_kill (model);
+  flush ();
+  model_crash (model);
+  ck_assert (may_be (a));
+  ck_assert (may_be (b));
+  ck_assert (!may_be (0));
+  see (0);
+}
+END_TEST
+
+START_TEST (flush_of_a_killed_server_is_none)
+{
+  (void)written ();
+  (void)model_flush_begin (model);
+  model_kill (model);
+  model_crash (model);
+  see (0);
+}
+END_TEST
+
+START_TEST (fua_before_a_kill_is_kept)
+{
+  (void)written_fua ();
+  model_kill (model);
+  model_crash (model);
+  see (0);
+}
+END_TEST
+
+/* Refused: nothing of it was written. */
+
+static uint64_t
+refused (void)
+{
+  uint64_t write = begin ();
+
+  model_write_end (model, write, -EROFS, false);
+  return write;
+}
+
+START_TEST (refused_is_nothing)
+{
+  uint64_t a = written (), b = refused ();
+
+  ck_assert_uint_eq (model_in_flight (model), 0);
+  ck_assert (may_be (a));
+  ck_assert (!may_be (b));
+  see (a);
+  flush ();
+  model_settled (model);
+  model_crash (model);
+  see (a);
+}
+END_TEST
+
+START_TEST (refused_is_not_read)
+{
+  see (refused ());
+}
+END_TEST
+
 /* ---- text ---- */
 
 START_TEST (explains)
@@ -804,6 +936,8 @@ static const struct {
   { GOOD "step flush epoch 1\nend\n", 9 },
   { GOOD "step flush client 3\nend\n", 9 },
   { GOOD "step stop client 2\nend\n", 9 },
+  { GOOD "step stop-busy client 2\nend\n", 9 },
+  { GOOD "step stop-busy client 3\nend\n", 0 },
   { GOOD "step dance\nend\n", 8 },
   { GOOD "step flush fua 2\nend\n", 8 },
   { GOOD "step flush leg x\nend\n", 8 },
@@ -904,6 +1038,21 @@ add_crashes (TCase *tc)
   tcase_add_test (tc, not_seen_and_settled_is_either);
 }
 
+static void
+add_kills (TCase *tc)
+{
+  tcase_add_test (tc, kill_keeps_what_was_answered);
+  tcase_add_exit_test (tc, killed_and_answered_is_not_undone, EXIT_I6);
+  tcase_add_test (tc, kill_leaves_what_was_in_flight_open);
+  tcase_add_exit_test (tc, seen_after_kill_stays, EXIT_I6A);
+  tcase_add_test (tc, killed_is_lost_in_a_crash);
+  tcase_add_exit_test (tc, flush_covers_an_earlier_server, EXIT_I2);
+  tcase_add_test (tc, flush_of_a_killed_server_is_none);
+  tcase_add_exit_test (tc, fua_before_a_kill_is_kept, EXIT_I2);
+  tcase_add_test (tc, refused_is_nothing);
+  tcase_add_exit_test (tc, refused_is_not_read, EXIT_I2);
+}
+
 int
 main (void)
 {
@@ -923,6 +1072,7 @@ main (void)
   add_reads (tc);
   add_errors (tc);
   add_crashes (tc);
+  add_kills (tc);
   tcase_add_test (tc, explains);
   tcase_add_test (plans, plans_are_the_same_as_text);
   tcase_add_loop_test (plans, text_that_is_no_plan, 0,
