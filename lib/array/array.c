@@ -47,8 +47,10 @@ open_leg (struct array *array, unsigned number)
                   &leg->device, NULL);
   if (err != 0) {
     leg->device = NULL;
-    /* In use means that somebody may be writing to the array right now. */
-    return err == -EBUSY ? err : 0;
+    /* In use means that somebody may be writing to the array right now; and
+     * a moment without memory says nothing about the leg.
+     */
+    return err == -EBUSY || err == -ENOMEM ? err : 0;
   }
   leg->device->leg = (int)number;
   return 0;

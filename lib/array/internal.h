@@ -217,15 +217,23 @@ enum write_kind { WRITE_DATA, WRITE_ZEROES };
 
 /* One write of at most ARRAY_PIECE_BYTES, whose offset and length are
  * multiples of the logical block, with its range locked and array->writes
- * counted.  flags: enum array_write_flags; data: for WRITE_DATA.  0, -EIO or
- * -ENOMEM.  *lost: a leg that may still carry it out though it was given up,
+ * counted.  flags: enum array_write_flags; data: for WRITE_DATA.  as_of: what
+ * array_reads_as_of said before a part of the data was read from the array,
+ * NULL if none was.  0, -EIO or -ENOMEM; -ESTALE: nothing was written, read
+ * it again.  *lost: a leg that may still carry it out though it was given up,
  * and that is the last one.
  */
-extern int array_write_locked (struct array *array, enum write_kind kind,
-                               uint64_t offset, uint64_t length, unsigned flags,
-                               struct buffer *data, struct leg **lost);
+extern int
+array_write_locked (struct array *array, enum write_kind kind, uint64_t offset,
+                    uint64_t length, unsigned flags, struct buffer *data,
+                    const uint64_t *as_of, struct leg **lost);
 
 /* ---- read.c ---- */
+
+/* A number that changes when what was read before may no longer be what others
+ * read now, since a leg has failed or a source has changed.
+ */
+extern uint64_t array_reads_as_of (const struct array *array);
 
 /* Read blocks (as above; what needs resync lies in one chunk) into a new
  * buffer.  mine: the caller holds the range.  0, -EIO or -ENOMEM.

@@ -171,6 +171,12 @@ still_good (const struct array *array, struct choice choice, uint64_t changes)
          && (!choice.needed || array->source_changes == changes);
 }
 
+uint64_t
+array_reads_as_of (const struct array *array)
+{
+  return array->failures + array->source_changes;
+}
+
 /* One try; the lock is released for the I/O.  -ESTALE: try again. */
 static int
 read_leg (struct array *array, struct choice choice, struct buffer *buffer,

@@ -109,7 +109,7 @@ left_unequal (struct array *array, uint64_t offset, uint64_t length)
 int
 array_write_locked (struct array *array, enum write_kind kind, uint64_t offset,
                     uint64_t length, unsigned flags, struct buffer *data,
-                    struct leg **lost)
+                    const uint64_t *as_of, struct leg **lost)
 {
   struct sent sent;
   bool unequal = false;
@@ -124,6 +124,8 @@ array_write_locked (struct array *array, enum write_kind kind, uint64_t offset,
     return err;
   if (need != 0)
     err = bitmap_flush (array->bitmap, need);
+  if (err == 0 && as_of && *as_of != array_reads_as_of (array))
+    err = -ESTALE;
   if (err == 0)
     err = send (array, kind, offset, length, flags, data, &sent);
   if (err == 0) {
@@ -209,6 +211,30 @@ fill_edges (struct array *array, struct buffer *buffer, uint64_t start,
   return err;
 }
 
+/* With the range locked: read the edges, and write.  If what was read is not
+ * what others may have read since, it is read again: other legs may hold other
+ * bytes where the legs are unequal, and somebody has seen them.
+ */
+static int
+write_with_edges (struct array *array, struct buffer *buffer, uint64_t offset,
+                  uint64_t count, unsigned flags, struct leg **lost)
+{
+  const uint64_t start = round_down (offset, array->logical_block);
+  const uint64_t end = round_up (offset + count, array->logical_block);
+  const bool edges = start != offset || end != offset + count;
+  uint64_t as_of;
+  int err;
+
+  do {
+    as_of = array_reads_as_of (array);
+    err = edges ? fill_edges (array, buffer, start, offset, offset + count) : 0;
+    if (err == 0)
+      err = array_write_locked (array, WRITE_DATA, start, end - start, flags,
+                                buffer, edges ? &as_of : NULL, lost);
+  } while (err == -ESTALE);
+  return err;
+}
+
 /* Data of at most ARRAY_PIECE_BYTES, anywhere; NULL: zeroes. */
 static int
 write_piece (struct array *array, const uint8_t *data, uint64_t count,
@@ -230,11 +256,7 @@ write_piece (struct array *array, const uint8_t *data, uint64_t count,
     memset (buffer->data + (offset - start), 0, count);
   err = request_begin (array, start, end - start, &range);
   if (err == 0) {
-    if (start != offset || end != offset + count)
-      err = fill_edges (array, buffer, start, offset, offset + count);
-    if (err == 0)
-      err = array_write_locked (array, WRITE_DATA, start, end - start, flags,
-                                buffer, &lost);
+    err = write_with_edges (array, buffer, offset, count, flags, &lost);
     request_end (array, range, lost);
   }
   buffer_unref (buffer);
@@ -273,7 +295,7 @@ zero_piece (struct array *array, uint64_t count, uint64_t offset,
   if (err != 0)
     return err;
   err = array_write_locked (array, WRITE_ZEROES, offset, count, flags, NULL,
-                            &lost);
+                            NULL, &lost);
   request_end (array, range, lost);
   return err;
 }

@@ -190,6 +190,7 @@ START_TEST (test_refused)
     "aligned to its logical block",    /* 4: size */
     "field sectors_reserved",          /* 5 */
     "they belong to different arrays", /* 6 */
+    "no md superblock of version 1.2", /* 7 */
   };
   struct superblock_1 *s;
   struct array *array;
@@ -222,6 +223,10 @@ START_TEST (test_refused)
       s->set_uuid[0]++;
   }
   legs_store ();
+  for (unsigned i = 0; i < 3 && _i == 7; ++i) {
+    ck_assert_int_eq (truncate (leg_path (i), 0), 0);
+    ck_assert_int_eq (truncate (leg_path (i), MiB), 0);
+  }
   ck_assert_int_eq (legs_try_open (&array), -EINVAL);
   ck_assert_msg (logged (why[_i]), "'%s' has not been logged", why[_i]);
 }
@@ -432,7 +437,7 @@ main (void)
   tcase_add_loop_test (tc, test_number_of_legs, 0, 2);
   tcase_add_test (tc, test_leg_in_use);
   tcase_add_test (tc, test_activate_again);
-  tcase_add_loop_test (tc, test_refused, 0, 7);
+  tcase_add_loop_test (tc, test_refused, 0, 8);
   tcase_add_test (tc, test_spare_called_faulty);
   tcase_add_loop_test (tc, test_laggard_fails, 0, 3);
   tcase_add_loop_test (tc, test_pages_apart, 0, 2);

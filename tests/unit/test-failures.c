@@ -384,6 +384,58 @@ START_TEST (test_edge_beside_bad_flush)
 }
 END_TEST
 
+static unsigned edges_read;
+
+static enum verdict
+hold_second_edge (unsigned leg, enum op op, const struct io *io)
+{
+  (void)io;
+  if (leg == 0 && op == OP_READ_DATA
+      && __atomic_add_fetch (&edges_read, 1, __ATOMIC_SEQ_CST) == 2)
+    return TAP_HOLD;
+  return TAP_PASS;
+}
+
+/* The source of an unequal chunk fails after the first edge of a write was read
+ * from it: others have read the other leg since, so that edge is read again.
+ */
+START_TEST (test_edges_of_lost_source)
+{
+  struct request write = { .byte = 0x22, .offset = 100 };
+  uint8_t block[BLOCK], seen;
+
+  legs_make (2, 0, 0);
+  for (unsigned i = 0; i < 2; ++i) {
+    images[i].superblock.resync_offset = 0;
+    image_set_bit (&images[i], 0);
+  }
+  legs_options.sync_rate_max = legs_options.sync_rate_min = 1; /* never */
+  legs_store ();
+  leg_set_data (0, 0, 0x10);
+  leg_set_data (1, 0, 0x11);
+  write.array = legs_activate ();
+  edges_read = 0;
+  tap_hook (hold_second_edge);
+  ck_assert_int_eq (
+      pthread_create (&write.thread, NULL, request_write_byte, &write), 0);
+  while (__atomic_load_n (&edges_read, __ATOMIC_SEQ_CST) < 2)
+    take_a_nap ();
+  tap_fail (0, OP_WRITE_DATA);
+  ck_assert_int_eq (block_write (write.array, 1, LEGS_CHUNK, 0), 0);
+  ck_assert (!leg_in_sync (write.array, 0));
+  ck_assert_int_eq (array_read (write.array, &seen, 1, 0), 0);
+  ck_assert_uint_eq (seen, 0x11);
+  tap_release (0);
+  pthread_join (write.thread, NULL);
+  ck_assert_int_eq (write.err, 0);
+  ck_assert_int_eq (array_read (write.array, block, sizeof block, 0), 0);
+  ck_assert_uint_eq (block[0], 0x11);
+  ck_assert_uint_eq (block[100], 0x22);
+  ck_assert_uint_eq (block[101], 0x11);
+  legs_close (write.array);
+}
+END_TEST
+
 /* Resync has read the source and writes its bytes to the other leg, when a
  * client finds that the source cannot be read: it waits for resync and sees
  * those bytes, since it will see them from then on.
@@ -963,6 +1015,7 @@ main (void)
   tcase_add_test (tc, test_resync_hangs_on_last_leg);
   tcase_add_test (tc, test_source_unreadable_while_copying);
   tcase_add_test (tc, test_read_of_failing_leg);
+  tcase_add_test (tc, test_edges_of_lost_source);
   tcase_add_test (tc, test_resync_beside_bad_flush);
   tcase_add_test (tc, test_edge_beside_bad_flush);
   tcase_add_test (tc, test_write_hangs_on_last_leg);
