@@ -60,26 +60,42 @@ clients_faulty (const struct life *life)
   return mask;
 }
 
+static struct standing
+standing (const struct life *life)
+{
+  struct standing now = { clients_faulty (life), clients_in_sync (life),
+                          life->array->source_changes };
+
+  return now;
+}
+
+static bool
+same_standing (struct standing a, struct standing b)
+{
+  return a.faulty == b.faulty && a.in_sync == b.in_sync
+         && a.changes == b.changes;
+}
+
 /* Tell the model, before a read ends, how far its legs can be believed: those
- * that were in sync when it began.
+ * that have served it, and those that might have when it began.
  */
 static void
-say_doubt (struct life *life, unsigned in_sync)
+say_doubt (struct life *life, struct standing began)
 {
-  unsigned faulty = clients_faulty (life), now = clients_in_sync (life);
+  const struct standing now = standing (life);
+  const unsigned served = oracle_served (life->oracle);
   enum model_doubt doubt = MODEL_FIRM;
 
-  if (life->faulty_seen != faulty || life->in_sync_seen != now)
+  if (!same_standing (life->standing, now))
     model_forget_seen (life->model);
-  life->faulty_seen = faulty;
-  life->in_sync_seen = now;
+  life->standing = now;
+  if ((began.in_sync & now.faulty) != 0)
+    doubt = MODEL_ERRS;
+  if (!same_standing (began, now))
+    doubt = MODEL_FLIPS;
   for (unsigned i = 0; i < PLAN_LEGS; ++i)
-    if ((in_sync & faulty) >> i & 1) {
-      if (disk_lost_cache (life->disks[i]))
-        doubt = MODEL_LOSES;
-      else if (doubt == MODEL_FIRM)
-        doubt = MODEL_FLIPS;
-    }
+    if ((served & now.faulty) >> i & 1 && disk_lost_cache (life->disks[i]))
+      doubt = MODEL_LOSES;
   model_set_doubt (life->model, doubt);
 }
 
@@ -158,13 +174,13 @@ do_read (struct client *client, const struct step *step)
 {
   struct life *life = client->life;
   void *buffer = new_buffer (client, step->length);
-  unsigned in_sync = clients_in_sync (life);
+  const struct standing began = standing (life);
   uint64_t read;
   int err;
 
   read = model_read_begin (life->model, step->offset, step->length);
   err = array_read (life->array, buffer, (uint32_t)step->length, step->offset);
-  say_doubt (life, in_sync);
+  say_doubt (life, began);
   model_read_end (life->model, read, life->apart ? -EIO : err, buffer);
   memset (buffer, GARBAGE, step->length);
   return err;
@@ -655,6 +671,6 @@ operator_main (void *opaque)
 void
 clients_start (struct life *life)
 {
-  life->faulty_seen = life->in_sync_seen = 0;
+  life->standing = (struct standing){ 0, 0, 0 };
   (void)fiber_new (life->world, "operator", operator_main, life, false);
 }

@@ -137,9 +137,9 @@ serve_apart (struct life *inner, struct disk **images, unsigned given)
   for (unsigned i = 0; i < n; ++i) {
     if (!inner->disks[i])
       continue;
-    images[i] = disk_after_end (
-        inner->disks[i], kill,
-        (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES));
+    images[i] =
+        disk_after_end (inner->disks[i], kill,
+                        (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES));
     disk_free (inner->disks[i]);
     inner->disks[i] = NULL;
   }

@@ -31,7 +31,7 @@
 #define TIMEOUT_MAX (60 * RT_SECOND)
 
 /* After the time-out, so soon that it meets what is done about it. */
-#define LATE_SOON (100 * MICROSECOND)
+#define LATE_SOON (300 * MICROSECOND)
 
 const char *
 io_type_string (enum io_type type)
@@ -61,8 +61,8 @@ usual_delay (void)
   return choose (CHANCE_DISK, how == 1 ? 100 * MICROSECOND : 10 * MICROSECOND);
 }
 
-/* Long after the time-out, or just after it, when whoever has given up tries
- * elsewhere; or never; sooner or later if somebody's thread is inside.
+/* Long after the time-out, or never; sooner or later if somebody's thread is
+ * inside.
  */
 static uint64_t
 late_delay (struct disk_op *op)
@@ -71,8 +71,6 @@ late_delay (struct disk_op *op)
   op->disk->faulty = true;
   if (!op->blocking && chance (CHANCE_DISK, 1, 3))
     return DISK_NEVER;
-  if (chance (CHANCE_DISK, 1, 3))
-    return op->timeout + choose (CHANCE_DISK, LATE_SOON);
   return op->timeout + choose (CHANCE_DISK, 4 * op->timeout);
 }
 
@@ -104,8 +102,13 @@ draw_faults (struct disk *disk, struct disk_op *op)
   if (n < faults->slow)
     return choose (CHANCE_DISK, op->timeout / 2 + 1);
   n -= faults->slow;
-  if (n < faults->hang)
-    return late_delay (op);
+  if (n < faults->hang) {
+    n = late_delay (op);
+    /* Or just then, when whoever has given up tries elsewhere. */
+    if (chance (CHANCE_DISK, 1, 3))
+      n = op->timeout + choose (CHANCE_DISK, LATE_SOON);
+    return n;
+  }
   n -= faults->hang;
   op->fails = n < error_rate (disk, op->type);
   return usual_delay ();

@@ -78,6 +78,7 @@ struct legs {
   bool watched;
   int opened[SIM_LEGS]; /* readers; -1: a writer */
   unsigned in_flight;
+  unsigned overdue; /* in flight, and given up */
   struct flights free;
   struct flights ended;   /* for the enders */
   struct flights orphans; /* given up, and ended since: for aio_poll */
@@ -217,8 +218,10 @@ reset (struct legs *legs, struct world *to)
   legs->world = to;
   legs->all = all;
   legs->nall = n;
-  for (uint64_t i = 0; i < n; ++i)
+  for (uint64_t i = 0; i < n; ++i) {
+    all[i]->given_up = false;
     push (&legs->free, all[i]);
+  }
 }
 
 /* A world that has run is still the one that the legs belong to: operations
@@ -334,12 +337,27 @@ flight_hurry (void *opaque)
   schedule (flight, 0);
 }
 
+/* What was given up likes to land just when something else has ended. */
+static void
+hurry_overdue (struct legs *legs)
+{
+  if (legs->overdue == 0 || !chance (CHANCE_DISK, 1, 4))
+    return;
+  for (uint64_t i = 0; i < legs->nall; ++i)
+    if (legs->all[i]->given_up && legs->all[i]->scheduled) {
+      flight_hurry (legs->all[i]);
+      return;
+    }
+}
+
 /* Who goes on with an operation that the disk has ended. */
 static void
 hand_over (struct flight *flight)
 {
   struct legs *legs = flight->legs;
 
+  if (flight->given_up)
+    legs->overdue--;
   if (flight->io->mine) {
     if (flight->given_up)
       push (&legs->orphans, flight);
@@ -374,6 +392,7 @@ flight_run (struct world_event *event)
   flight->ended = true;
   end (to_leg (io->device), io, flight->result);
   hand_over (flight);
+  hurry_overdue (flight->legs);
 }
 
 static void
@@ -524,12 +543,17 @@ leg_give_up (struct io_batch *batch)
 {
   for (unsigned i = 0; i < io_batch_count (batch); ++i) {
     struct io *io = io_batch_get (batch, i);
-    struct flight *flight = io_to_flight (io);
+    struct flight *flight;
 
-    if (!io->mine || io->state != IO_ABANDONED || flight->given_up)
+    if (io->state != IO_ABANDONED)
+      continue;
+    flight = io_to_flight (io);
+    if (flight->io != io || flight->given_up)
       continue;
     flight->given_up = true;
-    if (flight->ended)
+    if (!flight->ended)
+      flight->legs->overdue++;
+    else if (io->mine)
       push (&flight->legs->orphans, flight);
   }
 }

@@ -32,11 +32,12 @@
  *      until the next crash only v may be seen, or a write that began later.
  *      b. A read sees a write that is still in flight: nothing may be seen any
  *      more that was over before that write began.  Both bind reads that begin
- *      after this one has ended.  It is void (model_forget_seen) when a leg is lost or errs,
- *      since another leg may then serve what is unequal; while an erring leg
- *      is in use nothing is concluded from a read at all (MODEL_FLIPS), and
- *      if its cache may have been dropped, it may be like after a crash
- *      (MODEL_LOSES).  (I6a)
+ *      after this one has ended.  They are void (model_forget_seen) when a leg
+ *      is lost, begins to err, or is no longer the source of an unequal chunk,
+ *      since another one then serves what is unequal, and nothing is concluded
+ *      from a read meanwhile (MODEL_FLIPS).  b is void while an erring leg is
+ *      in use (MODEL_ERRS).  If the cache of a leg that served the read may
+ *      have been dropped, it may be like after a crash (MODEL_LOSES).  (I6a)
  *   4. If all that rule 1 leaves is DONE, and over before the read began,
  *      then they were beside each other, and the read shows which was last:
  *      the legs are equal, so this is for ever.  We say that it began when

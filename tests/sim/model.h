@@ -70,8 +70,10 @@ extern void model_read_end (struct model *model, uint64_t read, int error,
  */
 enum model_doubt {
   MODEL_FIRM,  /* nothing is wrong with any of them */
-  MODEL_FLIPS, /* the source of unequal chunks may change: what an answer has
-                * not settled may be this once and that once */
+  MODEL_ERRS,  /* some fail to be read now and then, and others answer: a write
+                * under way may be seen this once and not that once */
+  MODEL_FLIPS, /* the source of unequal chunks has changed meanwhile: what an
+                * answer has not settled may be this once and that once */
   MODEL_LOSES, /* a cache may have been dropped: as after a crash */
 };
 extern void model_set_doubt (struct model *model, enum model_doubt doubt);

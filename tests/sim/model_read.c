@@ -168,7 +168,8 @@ check_seen (const struct model *model, const struct cell *cell,
     return;
   if (seen->floor == 0 && sight->newest <= seen->time)
     wrong (model, "I6a", sight, "but something else was read before");
-  if (seen->floor == 0 || sight->over >= seen->floor)
+  if (seen->floor == 0 || sight->over >= seen->floor
+      || model->doubt != MODEL_FIRM)
     return;
   if (model->writes[seen->value].status == ONGOING
       || model->writes[seen->value].status == DONE)
@@ -202,7 +203,8 @@ conclude (struct model *model, struct cell *cell, const struct sight *sight)
   struct seen *seen = &cell->seen;
 
   if (sight->beside) {
-    conclude_beside (model, cell, sight);
+    if (model->doubt == MODEL_FIRM)
+      conclude_beside (model, cell, sight);
     return;
   }
   if (seen->age == model->age && sight->begin <= seen->time)
@@ -242,7 +244,7 @@ read_cell (struct model *model, uint32_t index, uint32_t begin,
       wrong (model, "I6", &sight, "older than an answered write");
     wrong (model, "I2", &sight, "older than a durable write");
   }
-  if (model->doubt == MODEL_FIRM) {
+  if (model->doubt == MODEL_FIRM || model->doubt == MODEL_ERRS) {
     check_seen (model, cell, &sight);
     conclude (model, cell, &sight);
   }

@@ -393,6 +393,14 @@ oracle_answer (struct oracle *oracle, enum step_type type, uint64_t offset,
   request->answered = oracle->moment;
 }
 
+unsigned
+oracle_served (const struct oracle *oracle)
+{
+  const unsigned fiber = fiber_number (fiber_self ());
+
+  return oracle->requests[fiber % ORACLE_FIBERS].served;
+}
+
 /* ---- the end ---- */
 
 static void

@@ -31,9 +31,9 @@ struct oracle_geometry {
 /* Legs as mdadm would have made them, by the plan: superblocks, bitmaps, data
  * as the model says.  disks[plan->legs].
  */
-extern void oracle_format (const struct plan *plan, struct model *model,
-                           struct disk **disks,
-                           struct oracle_geometry *geometry);
+extern void
+oracle_format (const struct plan *plan, struct model *model,
+               struct disk **disks, struct oracle_geometry *geometry);
 
 /* ---- while a world runs (I1a, I1b, I3, I4, I5, I10, I13 to I16, rule 4,
  * read-only) ---- */
@@ -41,18 +41,22 @@ extern void oracle_format (const struct plan *plan, struct model *model,
 /* One for a world, in its memory.  disks: by number of leg, as attached; some
  * may be NULL.
  */
-extern struct oracle *oracle_new (const struct oracle_geometry *geometry,
-                                  struct disk **disks, unsigned n,
-                                  bool read_only);
+extern struct oracle *
+oracle_new (const struct oracle_geometry *geometry, struct disk **disks,
+            unsigned n, bool read_only);
 extern const struct legs_watcher *oracle_watcher (struct oracle *oracle);
 /* Once array_open has succeeded. */
 extern void oracle_set_array (struct oracle *oracle, struct array *array);
 /* A request of a client is answered: I3 and I8, liveness (started: world
  * time).  type as in the plan.
  */
-extern void oracle_answer (struct oracle *oracle, enum step_type type,
-                           uint64_t offset, uint64_t length, uint64_t started,
-                           int error);
+extern void
+oracle_answer (struct oracle *oracle, enum step_type type, uint64_t offset,
+               uint64_t length, uint64_t started, int error);
+/* Legs, by bits, that have read data for this fiber since its last answer, and
+ * were in sync when they had: what came later from a leg may not be used.
+ */
+extern unsigned oracle_served (const struct oracle *oracle);
 /* The array was stopped in order, and nothing was wrong with any leg: all
  * bits clear, legs equal, superblocks clean and equal in events (I18, I28).
  */
@@ -61,15 +65,15 @@ extern void oracle_stopped (struct oracle *oracle);
 /* Moments at which a crash is most interesting. */
 enum oracle_moment {
   MOMENT_NONE,
-  MOMENT_BITS_DURABLE,  /* a bitmap page has ended, and data has not begun */
-  MOMENT_BETWEEN_LEGS,  /* data has ended on one leg, not on another */
-  MOMENT_CLEAR,         /* a bit was cleared on one leg, not on another */
-  MOMENT_EVENTS,        /* bitmap superblock written, superblock not yet */
-  MOMENT_SUPERBLOCK,    /* superblocks of the legs differ in events */
-  MOMENT_RESYNC,        /* resync writes */
-  MOMENT_RECORD,        /* a leg is faulty in memory and not yet on record */
-  MOMENT_ASSEMBLY,      /* writes before the first request */
-  MOMENT_ANSWER,        /* a request was just answered */
+  MOMENT_BITS_DURABLE, /* a bitmap page has ended, and data has not begun */
+  MOMENT_BETWEEN_LEGS, /* data has ended on one leg, not on another */
+  MOMENT_CLEAR,        /* a bit was cleared on one leg, not on another */
+  MOMENT_EVENTS,       /* bitmap superblock written, superblock not yet */
+  MOMENT_SUPERBLOCK,   /* superblocks of the legs differ in events */
+  MOMENT_RESYNC,       /* resync writes */
+  MOMENT_RECORD,       /* a leg is faulty in memory and not yet on record */
+  MOMENT_ASSEMBLY,     /* writes before the first request */
+  MOMENT_ANSWER,       /* a request was just answered */
   MOMENTS
 };
 /* What has come about since the last call. */
@@ -81,9 +85,9 @@ extern const char *oracle_moment_string (enum oracle_moment moment);
 /* What an assembly of these legs must do, by the invariants alone. */
 struct verdict {
   bool refused;
-  const char *why;       /* refused */
-  unsigned in_sync;      /* bit n: leg n is used */
-  unsigned source;       /* leg that resync copies from */
+  const char *why;  /* refused */
+  unsigned in_sync; /* bit n: leg n is used */
+  unsigned source;  /* leg that resync copies from */
   bool clean;
   uint64_t events;
 };

@@ -6,9 +6,9 @@
  *
  * All that is not in the plan follows from its seed by a hash, so that a plan
  * read from a file makes the same legs.  What a crash would have left obeys
- * the rules: legs differ only where every copy of the bitmap is marked, the
- * superblocks are at most one generation apart, no bitmap is older than any
- * superblock.  One OS thread, no locks.
+ * the rules: legs differ only where every copy of the bitmap is marked that is
+ * not stale, the superblocks are at most one generation apart, no such copy is
+ * older than any superblock.  One OS thread, no locks.
  */
 
 #include <config.h>
@@ -72,6 +72,7 @@ struct recipe {
   uint64_t events, events_cleared;
   uint32_t max_dev;
   unsigned behind; /* the leg that is one generation behind, or SIM_LEGS */
+  unsigned stale;  /* bit n: the bitmap of leg n is, and lacks bits */
 };
 
 static const uint8_t array_uuid[16] = { 0x5a, 0x17, 0xb0, 0x0c, 0x11, 0x22,
@@ -142,14 +143,41 @@ write_bitmap (const struct recipe *recipe, struct image *image)
 }
 
 static void
-set_bit (const struct oracle_geometry *g, struct image *image, uint64_t chunk)
+change_bit (const struct oracle_geometry *g, struct image *image,
+            uint64_t chunk, bool set)
 {
   const uint64_t at = g->bitmap + bitmap_bit_byte (chunk);
+  const uint8_t mask = bitmap_bit_mask (chunk);
   uint8_t byte;
 
   image_read (image, at, &byte, 1);
-  byte |= bitmap_bit_mask (chunk);
+  byte = (uint8_t)(set ? byte | mask : byte & ~mask);
   image_write (image, at, &byte, 1);
+}
+
+/* Older than the superblock, or marked as stale; bits say nothing. */
+static void
+make_stale (const struct recipe *recipe, struct image *image, struct draw *draw)
+{
+  const struct oracle_geometry *g = recipe->geometry;
+  struct bitmap_superblock header;
+  struct format_error error;
+  uint8_t block[BITMAP_SUPERBLOCK_BYTES];
+  bool intact;
+
+  image_read (image, g->bitmap, block, sizeof block);
+  if (bitmap_superblock_decode (block, &header, &intact, &error) != 0)
+    abort ();
+  if (draw_one_in (draw, 2))
+    header.state |= BITMAP_STALE;
+  else
+    header.events -= 2;
+  header.events_cleared = min_u64 (header.events_cleared, header.events);
+  bitmap_superblock_encode (&header, block);
+  image_write (image, g->bitmap, block, sizeof block);
+  for (uint64_t chunk = 0; chunk < g->chunks; ++chunk)
+    if (draw_one_in (draw, 2))
+      change_bit (g, image, chunk, false);
 }
 
 /* ---- data ---- */
@@ -197,6 +225,18 @@ tear (const struct plan *plan, const struct oracle_geometry *g,
   }
 }
 
+/* The last bit of a page of the bitmap that is followed by another, or the
+ * first of that one?
+ */
+static bool
+at_edge (const struct oracle_geometry *g, uint64_t chunk)
+{
+  return (bitmap_bit_byte (chunk) % BITMAP_PAGE_BYTES == BITMAP_PAGE_BYTES - 1
+          && (chunk & 7) == 7 && chunk + 1 < g->chunks)
+         || (chunk > 0 && bitmap_bit_byte (chunk) % BITMAP_PAGE_BYTES == 0
+             && (chunk & 7) == 0);
+}
+
 /* As a crash would have left it. */
 static void
 make_unequal (const struct plan *plan, const struct oracle_geometry *g,
@@ -207,14 +247,14 @@ make_unequal (const struct plan *plan, const struct oracle_geometry *g,
   if (g->chunks > 256)
     odds = g->chunks / 16;
   for (uint64_t chunk = 0; chunk < g->chunks; ++chunk) {
-    if (!draw_one_in (draw, odds)) {
+    if (!draw_one_in (draw, at_edge (g, chunk) ? 2 : odds)) {
       /* Equal; maybe one leg's bit was still to be cleared. */
       if (draw_one_in (draw, 8 * odds))
-        set_bit (g, images[draw_bits (draw) % plan->legs], chunk);
+        change_bit (g, images[draw_bits (draw) % plan->legs], chunk, true);
       continue;
     }
     for (unsigned leg = 0; leg < plan->legs; ++leg)
-      set_bit (g, images[leg], chunk);
+      change_bit (g, images[leg], chunk, true);
     if (!draw_one_in (draw, 4))
       tear (plan, g, model, images, chunk, draw);
   }
@@ -236,6 +276,10 @@ make_recipe (const struct plan *plan, const struct oracle_geometry *geometry,
                                ? draw_bits (draw) % recipe->events
                                : recipe->events;
   recipe->max_dev = max_devs[draw_bits (draw) % n];
+  recipe->stale = 0;
+  if (geometry->chunks <= 256 && draw_one_in (draw, 8))
+    recipe->stale = draw_one_in (draw, 2) ? (1u << plan->legs) - 1
+                                          : 1u << draw_bits (draw) % plan->legs;
   recipe->behind = SIM_LEGS;
   if (!plan->starts_clean && draw_one_in (draw, 4))
     recipe->behind = (unsigned)(draw_bits (draw) % plan->legs);
@@ -262,6 +306,8 @@ oracle_format (const struct plan *plan, struct model *model,
     struct disk_limits limits = { .logical_block = plan->logical_block[i],
                                   .reaped = plan->reaped };
 
+    if (recipe.stale >> i & 1)
+      make_stale (&recipe, images[i], &draw);
     write_superblock (&recipe, i, images[i]);
     disks[i] = disk_new (i, images[i], &limits);
   }

@@ -143,6 +143,7 @@ struct request_watch {
   unsigned stored[SIM_LEGS]; /* writes that ended well */
   uint64_t ended[SIM_LEGS];  /* moment of the last of them */
   bool cached;               /* some write was not FUA */
+  unsigned served;           /* bit n: by leg n, see oracle_served */
 };
 #define ORACLE_FIBERS 32
 /* More than this at a time come from the world's memory, and are seen as a

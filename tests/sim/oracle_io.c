@@ -6,8 +6,7 @@
  *
  * Invariants: each operation that a disk has not done is on the list of its
  * leg, once, abandoned or not; its io and its data live as long.
- * One OS thread, no locks; oracle_done does not look at the array, which may
- * be gone when a late operation ends.
+ * One OS thread, no locks; the array may be gone when a late operation ends.
  */
 
 #include <config.h>
@@ -369,6 +368,15 @@ data_done (struct oracle *oracle, unsigned leg, const struct flight *flight,
 }
 
 static void
+read_done (struct oracle *oracle, unsigned leg, const struct flight *flight,
+           int result)
+{
+  if (flight->area == AREA_DATA && result == 0 && oracle->array
+      && oracle_in_sync (oracle, leg))
+    oracle->requests[flight->fiber % ORACLE_FIBERS].served |= 1u << leg;
+}
+
+static void
 bitmap_done (struct oracle *oracle, unsigned leg, const struct flight *flight)
 {
   if (flight->sets)
@@ -404,7 +412,7 @@ oracle_done (void *opaque, unsigned leg, const struct io *io, int result)
   if (flight->type == IO_FLUSH)
     flush_done (&oracle->legs[leg], flight, result);
   else if (!is_write (flight))
-    ;
+    read_done (oracle, leg, flight, result);
   else if (flight->area == AREA_DATA)
     data_done (oracle, leg, flight, result);
   else if (flight->area == AREA_BITMAP)

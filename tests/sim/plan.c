@@ -9,6 +9,9 @@
  *
  * At least one leg is spared by the operator and by faults, but in one plan
  * of 50, and 10, which spare none.
+ *
+ * Some plans have a subject: what two or three rare things would have to meet
+ * for, if each came by itself.
  */
 
 #include <config.h>
@@ -17,6 +20,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "format/bitmap_superblock.h"
 #include "sim/chance.h"
 #include "sim/plan.h"
 
@@ -24,9 +28,19 @@
 #define MILLISECOND UINT64_C (1000000)
 #define SECOND      UINT64_C (1000000000)
 
-#define MAX_STEPS 80
+#define MAX_STEPS 100
 #define BIG_SIZE  (512 * KiB) /* arrays from here on are slow */
 #define HOT       3
+
+/* The last bit of the bitmap's first page. */
+#define PAGE_EDGE ((BITMAP_PAGE_BYTES - BITMAP_SUPERBLOCK_BYTES) * 8 - 1)
+
+enum subject {
+  SUBJECT_ANY,
+  SUBJECT_CROWD,    /* many read what one writes, and one leg is slow */
+  SUBJECT_LAST_LEG, /* all legs fail, one after the other */
+  SUBJECT_EDGES,    /* parts of blocks, while legs fail and others are slow */
+};
 
 static uint64_t
 draw (uint64_t n)
@@ -58,7 +72,7 @@ draw_chunks (void)
   static const uint64_t big[] = { 2047, 2048, 2049, 2049 };
 
   if (odds (1, 100))
-    return odds (1, 4) ? between (30721, 31000) : ONE_OF (big);
+    return odds (1, 3) ? between (PAGE_EDGE + 2, 31000) : ONE_OF (big);
   if (odds (1, 4))
     return ONE_OF (edges);
   return between (2, 16);
@@ -126,6 +140,65 @@ draw_faults (struct plan *plan)
   }
 }
 
+/* Slow is mostly the leg that is read while a write is under way. */
+static void
+draw_crowd (struct plan *plan)
+{
+  static const unsigned slow[] = { 50000, 300000, 600000 };
+
+  plan->faults[odds (3, 4) ? 0 : draw (plan->legs)].slow = ONE_OF (slow);
+}
+
+/* Nobody is spared. */
+static void
+draw_decay (struct plan *plan)
+{
+  static const unsigned rates[] = { 10000, 30000, 100000 };
+  const bool hang = odds (1, 2), read = odds (1, 2), write = odds (1, 3),
+             flush = odds (1, 3);
+
+  for (unsigned i = 0; i < plan->legs; ++i) {
+    struct disk_faults *faults = &plan->faults[i];
+
+    faults->hang = hang ? ONE_OF (rates) : 0;
+    faults->read_error = read ? ONE_OF (rates) : 0;
+    faults->write_error = write ? ONE_OF (rates) : 0;
+    faults->flush_error = flush ? 2 * ONE_OF (rates) : 0;
+  }
+}
+
+/* One leg errs, often while something on the other is slow; or the operator
+ * takes the source away early.  What is small is under resync when the clients
+ * come.
+ */
+static void
+draw_edges (struct plan *plan)
+{
+  static const unsigned rates[] = { 50000, 150000, 300000 };
+  static const unsigned slow[] = { 100000, 300000, 500000 };
+  struct disk_faults *faults = &plan->faults[odds (2, 3) ? 0 : 1];
+
+  if (odds (2, 3))
+    plan->size = between (1, 3) * plan->chunk;
+  if (plan->size <= 64 * KiB)
+    plan->cell = 128;
+  plan->starts_clean = odds (1, 4);
+  if (odds (1, 6)) {
+    for (unsigned i = 1; i < plan->legs; ++i)
+      plan->faults[i].slow = ONE_OF (slow);
+    return;
+  }
+  for (unsigned i = 0; i < plan->legs; ++i)
+    if (odds (3, 4))
+      plan->faults[i].slow = ONE_OF (slow);
+  if (odds (2, 3))
+    faults->flush_error = ONE_OF (rates);
+  else if (odds (1, 2))
+    faults->write_error = ONE_OF (rates);
+  else
+    faults->hang = ONE_OF (rates);
+}
+
 /* ---- the world ---- */
 
 static void
@@ -147,13 +220,14 @@ draw_world (struct plan *plan)
   plan->leg_timeout = ONE_OF (timeouts) * SECOND;
   plan->checks = (unsigned)between (20, 100);
   if (plan->size >= BIG_SIZE)
-    plan->checks = 3;
+    plan->checks = plan->size > PAGE_EDGE * 512 ? 5 : 3;
 }
 
 /* ---- requests ---- */
 
 struct draft {
   struct plan *plan;
+  enum subject subject;
   uint64_t hot[HOT]; /* chunks */
   unsigned clients;
 };
@@ -171,6 +245,42 @@ add_step (struct plan *plan, enum step_type type, unsigned epoch,
   step->epoch = epoch;
   step->client = client;
   return step;
+}
+
+/* Writes are the first client's. */
+static enum step_type
+draw_type_crowd (unsigned client)
+{
+  uint64_t n = draw (100);
+
+  if (n < 10)
+    return STEP_SLEEP;
+  if (client > 0)
+    return STEP_READ;
+  return n < 15 ? STEP_FLUSH : STEP_WRITE;
+}
+
+static enum step_type
+draw_type_edges (void)
+{
+  static const enum step_type types[] = {
+    STEP_READ,  STEP_READ,  STEP_READ,  STEP_READ,  STEP_WRITE, STEP_WRITE,
+    STEP_WRITE, STEP_WRITE, STEP_FLUSH, STEP_FLUSH, STEP_FLUSH, STEP_FLUSH,
+  };
+
+  return ONE_OF (types);
+}
+
+static enum step_type
+draw_type_last_leg (void)
+{
+  static const enum step_type types[] = {
+    STEP_ZERO,  STEP_ZERO,  STEP_ZERO,  STEP_TRIM,  STEP_WRITE,
+    STEP_WRITE, STEP_WRITE, STEP_FLUSH, STEP_FLUSH, STEP_READ,
+    STEP_READ,  STEP_READ,  STEP_SLEEP, STEP_SLEEP,
+  };
+
+  return ONE_OF (types);
 }
 
 static enum step_type
@@ -191,8 +301,11 @@ draw_type (void)
   return STEP_SLEEP;
 }
 
+/* Some wake up when the daemon does, which may have begun with them, or when
+ * somebody has waited for a leg in vain.
+ */
 static uint64_t
-draw_sleep (void)
+draw_sleep (const struct plan *plan)
 {
   uint64_t n = draw (100);
 
@@ -200,8 +313,13 @@ draw_sleep (void)
     return between (1, 200 * MICROSECOND);
   if (n < 80)
     return between (1, 20 * MILLISECOND);
-  if (n < 90)
+  if (n < 88)
     return between (1, SECOND);
+  if (n < 94)
+    return plan->daemon_sleep * between (1, 4) * SECOND
+           + between (1, 500 * MICROSECOND);
+  if (n < 97)
+    return plan->leg_timeout + between (1, 500 * MICROSECOND);
   return between (SECOND, 12 * SECOND);
 }
 
@@ -228,7 +346,13 @@ draw_range (struct draft *draft, struct step *step)
   uint64_t n = draw (100), start, a, b;
 
   start = ONE_OF (draft->hot) * per_chunk;
-  if (n < 15)
+  if (draft->subject == SUBJECT_CROWD)
+    set_range (draft, step, start, start + 1 + n / 70);
+  else if (draft->subject == SUBJECT_EDGES) {
+    a = start + draw (min_u64 (per_chunk, n < 80 ? 4 : 8));
+    set_range (draft, step, a, a + 1);
+  }
+  else if (n < 15)
     set_range (draft, step, start, start + 1);
   else if (n < 50) {
     a = start + draw (per_chunk);
@@ -255,14 +379,31 @@ static void
 draw_request (struct draft *draft, unsigned epoch)
 {
   unsigned client = (unsigned)draw (draft->clients);
-  enum step_type type = draw_type ();
-  struct step *step = add_step (draft->plan, type, epoch, client);
+  enum step_type type;
+  struct step *step;
 
+  switch (draft->subject) {
+  case SUBJECT_CROWD:
+    type = draw_type_crowd (client);
+    break;
+  case SUBJECT_LAST_LEG:
+    type = draw_type_last_leg ();
+    break;
+  case SUBJECT_EDGES:
+    type = draw_type_edges ();
+    break;
+  default:
+    type = draw_type ();
+    break;
+  }
+  step = add_step (draft->plan, type, epoch, client);
   switch (type) {
   case STEP_FLUSH:
     break;
   case STEP_SLEEP:
-    step->length = draw_sleep ();
+    step->length = draw_sleep (draft->plan);
+    if (draft->subject == SUBJECT_LAST_LEG && odds (1, 2))
+      step->length = draft->plan->leg_timeout + between (1, 200 * MICROSECOND);
     break;
   case STEP_ZERO:
   case STEP_TRIM:
@@ -288,7 +429,7 @@ draw_trouble (struct draft *draft, unsigned epoch, uint64_t spared)
   struct step *step = add_step (plan, STEP_SLEEP, epoch, PLAN_CLIENTS);
   uint64_t sectors = plan->size / 512, first;
 
-  step->length = odds (1, 5) ? draw_sleep () : between (1, 5 * MILLISECOND);
+  step->length = odds (1, 5) ? draw_sleep (plan) : between (1, 5 * MILLISECOND);
   step = add_step (plan, ONE_OF (types), epoch, PLAN_CLIENTS);
   step->leg = (unsigned)draw (plan->legs);
   if (step->leg == spared)
@@ -301,6 +442,19 @@ draw_trouble (struct draft *draft, unsigned epoch, uint64_t spared)
     step->offset = first * 512;
     step->length = 512 * between (1, min_u64 (8, sectors - first));
   }
+}
+
+/* The source fails while resync and the first requests are under way. */
+static void
+draw_early_loss (struct plan *plan)
+{
+  static const enum step_type types[] = { STEP_VANISH_LEG, STEP_RESTART_LEG,
+                                          STEP_FAIL_LEG };
+  struct step *step = add_step (plan, STEP_SLEEP, 0, PLAN_CLIENTS);
+
+  step->length = between (1, odds (1, 2) ? 100 * MICROSECOND : MILLISECOND);
+  step = add_step (plan, ONE_OF (types), 0, PLAN_CLIENTS);
+  step->leg = plan->write_mostly == 1 ? 1 : 0;
 }
 
 static void
@@ -322,12 +476,23 @@ draw_end (struct draft *draft, unsigned number)
     type = STEP_STOP_BUSY;
   if (type != STEP_STOP) {
     step = add_step (draft->plan, STEP_SLEEP, number, PLAN_CLIENTS);
-    step->length = draw_sleep ();
+    step->length = draw_sleep (draft->plan);
   }
   (void)add_step (draft->plan, type, number, PLAN_CLIENTS);
 }
 
 /* ---- all together ---- */
+
+static bool
+any_errs (const struct plan *plan)
+{
+  for (unsigned i = 0; i < plan->legs; ++i)
+    if (plan->faults[i].flush_error + plan->faults[i].write_error
+            + plan->faults[i].hang
+        > 0)
+      return true;
+  return false;
+}
 
 static void
 draw_epochs (struct draft *draft)
@@ -336,6 +501,11 @@ draw_epochs (struct draft *draft)
   uint64_t left = between (5, plan->size >= BIG_SIZE ? 15 : 60);
   uint64_t spared = odds (1, 50) ? PLAN_LEGS : draw (plan->legs);
   uint64_t trouble = odds (1, 2) ? between (1, 4) : 0;
+
+  if (draft->subject == SUBJECT_CROWD || draft->subject == SUBJECT_EDGES)
+    trouble = 0;
+  if (draft->subject == SUBJECT_EDGES && !any_errs (plan))
+    draw_early_loss (plan);
 
   plan->epochs = 1 + (unsigned)draw (1 + draw (PLAN_EPOCHS));
   for (unsigned i = 0; i < plan->epochs; ++i) {
@@ -355,6 +525,34 @@ draw_epochs (struct draft *draft)
   }
 }
 
+static enum subject
+draw_subject (const struct plan *plan)
+{
+  uint64_t n = draw (24);
+
+  if (plan->size >= BIG_SIZE || n > 6)
+    return SUBJECT_ANY;
+  if (n == 0)
+    return SUBJECT_CROWD;
+  return n < 3 ? SUBJECT_LAST_LEG : SUBJECT_EDGES;
+}
+
+static void
+draw_hot (struct draft *draft)
+{
+  const struct plan *plan = draft->plan;
+  const uint64_t chunks = (plan->size + plan->chunk - 1) / plan->chunk;
+
+  for (unsigned i = 0; i < HOT; ++i)
+    draft->hot[i] = draw (chunks);
+  if (draft->subject != SUBJECT_ANY && odds (1, 2))
+    draft->hot[1] = draft->hot[2] = draft->hot[0];
+  if (chunks > PAGE_EDGE + 1) {
+    draft->hot[0] = PAGE_EDGE;
+    draft->hot[1] = PAGE_EDGE + 1;
+  }
+}
+
 struct plan *
 plan_new (uint64_t seed)
 {
@@ -368,11 +566,26 @@ plan_new (uint64_t seed)
   if (!plan->steps)
     abort ();
   draw_array (plan);
-  draw_faults (plan);
+  draft.subject = draw_subject (plan);
+  switch (draft.subject) {
+  case SUBJECT_CROWD:
+    draw_crowd (plan);
+    break;
+  case SUBJECT_LAST_LEG:
+    draw_decay (plan);
+    break;
+  case SUBJECT_EDGES:
+    draw_edges (plan);
+    break;
+  default:
+    draw_faults (plan);
+    break;
+  }
   draw_world (plan);
-  draft.clients = 1 + (unsigned)draw (PLAN_CLIENTS);
-  for (unsigned i = 0; i < HOT; ++i)
-    draft.hot[i] = draw ((plan->size + plan->chunk - 1) / plan->chunk);
+  draft.clients = PLAN_CLIENTS;
+  if (draft.subject != SUBJECT_CROWD && draft.subject != SUBJECT_EDGES)
+    draft.clients = 1 + (unsigned)draw (PLAN_CLIENTS);
+  draw_hot (&draft);
   draw_epochs (&draft);
   return plan;
 }

@@ -389,6 +389,7 @@ struct plan *
 plan_parse (FILE *from, unsigned *line)
 {
   struct plan *plan = calloc (1, sizeof *plan);
+  bool header = false;
   char text[MAX_LINE];
 
   if (!plan)
@@ -397,13 +398,16 @@ plan_parse (FILE *from, unsigned *line)
   if (!plan->steps)
     abort ();
   for (*line = 1; fgets (text, sizeof text, from); ++*line) {
-    if (*line > 1 && strcmp (text, "end\n") == 0) {
+    if (*text == '#')
+      continue;
+    if (header && strcmp (text, "end\n") == 0) {
       if (valid_plan (plan))
         return plan;
       break;
     }
-    if (*line == 1 ? strcmp (text, HEADER "\n") != 0 : !parse_line (text, plan))
+    if (header ? !parse_line (text, plan) : strcmp (text, HEADER "\n") != 0)
       break;
+    header = true;
   }
   plan_free (plan);
   return NULL;

@@ -191,6 +191,6 @@ recover_main (void *opaque)
 void
 clients_recover (struct life *life)
 {
-  life->faulty_seen = life->in_sync_seen = 0;
+  life->standing = (struct standing){ 0, 0, 0 };
   (void)fiber_new (life->world, "recovery", recover_main, life, false);
 }

@@ -64,9 +64,11 @@ struct life {
   struct legs_watcher watcher; /* passes on to the oracle's */
   bool wants_signature;
   uint64_t signature; /* of all that disks and clients saw of it */
-  void (*each) (struct life *life);   /* after each step; NULL: nothing */
-  unsigned faulty_seen, in_sync_seen; /* of clients.c: legs, by bits, when the
-                                       * last read ended */
+  void (*each) (struct life *life); /* after each step; NULL: nothing */
+  struct standing {
+    unsigned faulty, in_sync; /* legs, by bits */
+    uint64_t changes;         /* of the sources of unequal chunks */
+  } standing;                 /* of clients.c: when the last read ended */
 };
 
 /* Run a plan; a violation ends the process. */

@@ -129,48 +129,88 @@ drop_epochs (struct shrink *shrink)
   return any;
 }
 
-/* One complication less: false if there is no such. */
-static bool
-simplify (struct plan *plan, unsigned what)
-{
-  const struct disk_faults none = { .slow = 0 };
+/* A complication of a plan: one of these, and what it is where there is none.
+ */
+struct knob {
+  bool *flag;
+  unsigned *number;
+  unsigned simple;
+};
+#define KNOBS (7 * PLAN_LEGS + 3 * PLAN_EPOCHS + 8)
 
-  if (what < PLAN_LEGS) {
-    if (memcmp (&plan->faults[what], &none, sizeof none) == 0)
+struct knobs {
+  struct knob list[KNOBS];
+  unsigned n;
+};
+
+static void
+add_flag (struct knobs *knobs, bool *flag, bool simple)
+{
+  knobs->list[knobs->n++] = (struct knob){ flag, NULL, simple };
+}
+
+static void
+add_number (struct knobs *knobs, unsigned *number, unsigned simple)
+{
+  knobs->list[knobs->n++] = (struct knob){ NULL, number, simple };
+}
+
+static void
+list_knobs (struct plan *plan, struct knobs *knobs)
+{
+  knobs->n = 0;
+  for (unsigned i = 0; i < plan->legs; ++i) {
+    struct disk_faults *faults = &plan->faults[i];
+
+    add_number (knobs, &faults->slow, 0);
+    add_number (knobs, &faults->hang, 0);
+    add_number (knobs, &faults->read_error, 0);
+    add_number (knobs, &faults->write_error, 0);
+    add_number (knobs, &faults->flush_error, 0);
+    add_number (knobs, &faults->latent, 0);
+    add_number (knobs, &plan->logical_block[i], 512);
+  }
+  for (unsigned i = 0; i < plan->epochs; ++i) {
+    add_flag (knobs, &plan->epoch[i].kill, false);
+    add_flag (knobs, &plan->epoch[i].read_only, false);
+    add_number (knobs, &plan->epoch[i].order, 0);
+  }
+  add_number (knobs, &plan->world.jump_per_1000000, 0);
+  add_number (knobs, &plan->world.change_points, 0);
+  add_number (knobs, &plan->write_mostly, 0);
+  add_number (knobs, &plan->daemon_sleep, 5);
+  add_flag (knobs, &plan->starts_clean, true);
+  add_flag (knobs, &plan->reaped, true);
+}
+
+/* One complication less: false if it is not there. */
+static bool
+simplify (const struct knob *knob)
+{
+  if (knob->flag) {
+    if (*knob->flag == (bool)knob->simple)
       return false;
-    plan->faults[what] = none;
+    *knob->flag = knob->simple;
     return true;
   }
-  switch (what - PLAN_LEGS) {
-  case 0:
-    if (plan->world.jump_per_1000000 == 0)
-      return false;
-    plan->world.jump_per_1000000 = 0;
-    return true;
-  case 1:
-    if (plan->write_mostly == 0)
-      return false;
-    plan->write_mostly = 0;
-    return true;
-  case 2:
-    if (plan->starts_clean)
-      return false;
-    plan->starts_clean = true;
-    return true;
-  default:
+  if (*knob->number == knob->simple)
     return false;
-  }
+  *knob->number = knob->simple;
+  return true;
 }
 
 static bool
 drop_complications (struct shrink *shrink)
 {
+  struct knobs knobs;
   bool any = false;
 
-  for (unsigned what = 0; what < PLAN_LEGS + 3; ++what) {
+  list_knobs (shrink->best, &knobs);
+  for (unsigned what = 0; what < knobs.n; ++what) {
     struct plan *copy = plan_copy (shrink->best);
 
-    if (!simplify (copy, what))
+    list_knobs (copy, &knobs);
+    if (!simplify (&knobs.list[what]))
       plan_free (copy);
     else if (attempt (shrink, copy))
       any = true;

@@ -5,7 +5,7 @@
  *
  *   sim [--seeds N] [--first N] [--jobs N] [--quiet] [--hashes]
  *   SIM_SEED=N sim [--trace]
- *   sim --plan FILE [--trace]
+ *   sim --plan FILE [--tries N] [--trace]   with N seeds from the plan's on
  *   sim --seed N --print           the plan, as text
  *   sim --seed N --shrink FILE     a smaller plan that fails in the same way
  *   sim --exhaustive [--departures N]
@@ -35,6 +35,7 @@ enum choice {
   OPTION_HASHES,
   OPTION_TRACE,
   OPTION_PLAN,
+  OPTION_TRIES,
   OPTION_PRINT,
   OPTION_SHRINK,
   OPTION_EXHAUSTIVE,
@@ -50,6 +51,7 @@ static const struct option long_options[] = {
   { "hashes", no_argument, NULL, OPTION_HASHES },
   { "trace", no_argument, NULL, OPTION_TRACE },
   { "plan", required_argument, NULL, OPTION_PLAN },
+  { "tries", required_argument, NULL, OPTION_TRIES },
   { "print", no_argument, NULL, OPTION_PRINT },
   { "shrink", required_argument, NULL, OPTION_SHRINK },
   { "exhaustive", no_argument, NULL, OPTION_EXHAUSTIVE },
@@ -62,6 +64,7 @@ struct wanted {
   const char *plan, *shrink;
   bool print, exhaustive;
   unsigned departures;
+  uint64_t tries;
 };
 
 static void __attribute__ ((noreturn)) usage (void)
@@ -69,7 +72,7 @@ static void __attribute__ ((noreturn)) usage (void)
   fprintf (stderr, "usage: sim [--seed N | --seeds N [--first N]] [--jobs N] "
                    "[--quiet] [--hashes] [--trace]\n"
                    "       sim --seed N --print | --shrink FILE\n"
-                   "       sim --plan FILE [--trace]\n"
+                   "       sim --plan FILE [--tries N] [--trace]\n"
                    "       sim --exhaustive [--departures N] [--jobs N]\n");
   exit (2);
 }
@@ -117,6 +120,9 @@ parse_option (int option, struct wanted *wanted)
     break;
   case OPTION_PLAN:
     wanted->plan = optarg;
+    break;
+  case OPTION_TRIES:
+    wanted->tries = number (optarg);
     break;
   case OPTION_PRINT:
     wanted->print = true;
@@ -182,13 +188,15 @@ one_plan (const struct wanted *wanted)
   struct plan *plan = get_plan (wanted);
   int status = 0;
 
-  trace_seed = plan->seed;
   if (wanted->print)
     plan_print (plan, stdout);
   else if (wanted->shrink)
     status = search_shrink (plan, wanted->shrink);
   else {
-    run_plan (plan);
+    for (uint64_t i = 0; i < wanted->tries; ++i, ++plan->seed) {
+      trace_seed = plan->seed;
+      run_plan (plan);
+    }
     printf ("sim: %s: 0 violations\n", wanted->plan);
   }
   plan_free (plan);
@@ -201,6 +209,7 @@ main (int argc, char **argv)
   struct wanted wanted = {
     .search = { .first = 1, .count = 1000, .jobs = 1 },
     .departures = 2,
+    .tries = 1,
   };
 
   parse (argc, argv, &wanted);

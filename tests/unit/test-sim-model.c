@@ -247,18 +247,24 @@ START_TEST (answered_write_is_not_undone)
 }
 END_TEST
 
-/* A disk may serve one read before the write, and the next one after it, or
- * the other way round.
- */
+/* A disk may serve one read before the write, and the next one after it. */
 START_TEST (write_in_flight_is_seen_or_not)
 {
   uint64_t write = begin ();
 
   see (0);
-  see (write);
   see (0);
+  see (write);
   done (write);
   see (write);
+}
+END_TEST
+
+/* But not the other way round. */
+START_TEST (write_in_flight_stays_if_seen)
+{
+  see (begin ());
+  see (0);
 }
 END_TEST
 
@@ -985,6 +991,7 @@ add_reads (TCase *tc)
   tcase_add_test (tc, answered_write_is_read);
   tcase_add_exit_test (tc, answered_write_is_not_undone, EXIT_I6);
   tcase_add_test (tc, write_in_flight_is_seen_or_not);
+  tcase_add_exit_test (tc, write_in_flight_stays_if_seen, EXIT_I6A);
   tcase_add_test (tc, reads_at_once_see_either);
   tcase_add_test (tc, read_begun_before_sees_either);
   tcase_add_exit_test (tc, read_begun_after_is_not_older, EXIT_I6);
