@@ -14,6 +14,9 @@
 sim=$build/tests/sim/sim
 [ -x "$sim" ] || fail "$sim is missing"
 jobs=$(nproc)
+# For build.sh, when make does not say.
+export abs_top_srcdir="${abs_top_srcdir:-$tests/..}"
+export abs_top_builddir="${abs_top_builddir:-$build}"
 seeds=30000
 departures=1
 same=300
@@ -29,7 +32,7 @@ cd "$tmp"
 # With many seeds each: after a change of the library another schedule may be
 # the one that fails.
 
-for plan in "$srcdir"/tests/sim/regressions/*.plan; do
+for plan in "$tests"/sim/regressions/*.plan; do
   [ -e "$plan" ] || continue
   "$sim" --plan "$plan" --tries 300 || fail "$(basename "$plan") fails again"
 done
@@ -53,7 +56,7 @@ cmp first second || fail "two runs of the same seeds differ"
 [ "$(wc -l < first)" -eq "$same" ] || fail "not a hash for each seed"
 [ "$(cut -d ' ' -f 2 first | sort -u | wc -l)" -eq "$same" ] \
   || fail "different seeds, but the same hash"
-JOBS=$jobs "$srcdir/tests/sim/build.sh" "$other" "$tmp/other" \
+JOBS=$jobs "$tests/sim/build.sh" "$other" "$tmp/other" \
   || fail "$other cannot build it"
 other/sim --seeds "$same" --hashes --quiet | grep '^[0-9]' > third
 cmp first third || fail "the same seeds run otherwise with $other"

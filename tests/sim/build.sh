@@ -11,10 +11,10 @@ set -eu
 cc=$1
 out=$2
 shift 2
-top=$abs_top_srcdir
+top=${abs_top_srcdir:?}
 lib=${lib:-$top/lib}
 flags=(-std=gnu11 -O2 -g -Wall -Wextra -DMDBITMAP_SIM
-       -I"$abs_top_builddir" -I"$lib" -I"$top/tests" "$@")
+       -I"${abs_top_builddir:?}" -I"$lib" -I"$top/tests" "$@")
 
 mkdir -p "$out"
 objects=()
