@@ -364,8 +364,8 @@ clients_open (struct life *life)
     .read_only = life->read_only,
     .leg_timeout = plan->leg_timeout,
     .daemon_sleep = plan->daemon_sleep,
-    .sync_rate_min = UINT64_MAX,
-    .sync_rate_max = UINT64_MAX,
+    .sync_rate_min = plan->sync_rate ? plan->sync_rate : UINT64_MAX,
+    .sync_rate_max = plan->sync_rate ? plan->sync_rate : UINT64_MAX,
   };
   struct array *array = NULL;
   int err;

@@ -69,6 +69,7 @@ struct plan {
   bool starts_clean;     /* else with unequal legs and some bits set */
   uint32_t daemon_sleep; /* seconds */
   uint64_t leg_timeout;  /* nanoseconds */
+  uint64_t sync_rate;    /* bytes per second; 0: no limit */
   struct disk_faults faults[PLAN_LEGS];
   struct world_options world;
   unsigned epochs; /* 1 to PLAN_EPOCHS */

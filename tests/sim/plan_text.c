@@ -72,6 +72,7 @@ static const struct field array_fields[] = {
   FIELD (plan, starts_clean, "starts-clean"),
   FIELD (plan, daemon_sleep, "daemon-sleep"),
   FIELD (plan, leg_timeout, "leg-timeout"),
+  FIELD (plan, sync_rate, "sync-rate"),
   { NULL, 0, 0 },
 };
 
