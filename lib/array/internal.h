@@ -230,8 +230,8 @@ array_write_locked (struct array *array, enum write_kind kind, uint64_t offset,
 
 /* ---- read.c ---- */
 
-/* A number that changes when what was read before may no longer be what others
- * read now, since a leg has failed or a source has changed.
+/* A number, not 0, that changes when what was read before may no longer be what
+ * others read now, since a leg has failed or a source has changed.
  */
 extern uint64_t array_reads_as_of (const struct array *array);
 

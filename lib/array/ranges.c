@@ -30,6 +30,7 @@ append (struct ranges *ranges, struct range *range, uint64_t start,
   range->start = start;
   range->end = start + length;
   range->shared = shared;
+  range->edges = 0;
   range->dead = NULL;
   range->next = &ranges->head;
   range->prev = ranges->head.prev;
@@ -148,6 +149,30 @@ ranges_bury (struct ranges *ranges, const struct leg *leg)
       rt_free (r);
     }
   }
+}
+
+static bool
+has_other_edges (const struct ranges *ranges, uint64_t start, uint64_t end,
+                 uint64_t edges)
+{
+  for (const struct range *r = ranges->head.next; r != &ranges->head;
+       r = r->next)
+    if (r->start < end && start < r->end && !r->dead && r->edges != 0
+        && r->edges != edges)
+      return true;
+  return false;
+}
+
+bool
+ranges_wait_edges (struct ranges *ranges, struct rt_mutex *lock, uint64_t start,
+                   uint64_t length, uint64_t edges)
+{
+  if (!has_other_edges (ranges, start, start + length, edges))
+    return false;
+  ranges->waiting++;
+  rt_cond_wait (&ranges->cond, lock);
+  ranges->waiting--;
+  return true;
 }
 
 enum range_overlap

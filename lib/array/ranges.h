@@ -21,6 +21,8 @@ struct leg;
 struct range {
   uint64_t start, end;    /* bytes, end excluded */
   bool shared;            /* a read: writes wait for it, it waits for nobody */
+  uint64_t edges;         /* of a write that has read its edges: as of when,
+                           * a number of its owner's; else 0 */
   const struct leg *dead; /* never unlocked: a write of unknown outcome may
                            * still happen on this leg */
   struct range *next, *prev;
@@ -55,6 +57,12 @@ extern void
 range_kill (struct ranges *ranges, struct range *range, const struct leg *leg);
 /* The leg has let go of everything: unlock what is dead because of it. */
 extern void ranges_bury (struct ranges *ranges, const struct leg *leg);
+
+/* If a write that overlaps has edges as of another time than this: wait for
+ * some change.  True if it waited: look again.
+ */
+extern bool ranges_wait_edges (struct ranges *ranges, struct rt_mutex *lock,
+                               uint64_t start, uint64_t length, uint64_t edges);
 
 enum range_overlap { RANGE_FREE, RANGE_LOCKED, RANGE_DEAD };
 

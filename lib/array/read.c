@@ -174,7 +174,7 @@ still_good (const struct array *array, struct choice choice, uint64_t changes)
 uint64_t
 array_reads_as_of (const struct array *array)
 {
-  return array->failures + array->source_changes;
+  return 1 + array->failures + array->source_changes;
 }
 
 /* One try; the lock is released for the I/O.  -ESTALE: try again. */
@@ -240,6 +240,25 @@ spans_needed (struct array *array, uint64_t offset, uint64_t length)
          && bitmap_range_needed (array->bitmap, offset, length);
 }
 
+/* Where legs are unequal and the source has failed or changed, the bytes of the
+ * former source may be on their way to the others, by resync or as the edge of
+ * a write: who read another leg now would see its own bytes first and those
+ * later.  True if it waited.
+ */
+static bool
+wait_for_others (struct array *array, uint64_t offset, uint64_t length,
+                 bool mine)
+{
+  uint64_t chunk = offset / bitmap_chunk_bytes (array->bitmap);
+  bool waited = wait_for_copy (array, chunk, NULL);
+
+  while (!mine && bitmap_range_needed (array->bitmap, offset, length)
+         && ranges_wait_edges (&array->ranges, &array->lock, offset, length,
+                               array_reads_as_of (array)))
+    waited = true;
+  return waited;
+}
+
 int
 array_read_blocks (struct array *array, uint64_t offset, uint64_t length,
                    bool mine, struct buffer **bufferp)
@@ -251,7 +270,7 @@ array_read_blocks (struct array *array, uint64_t offset, uint64_t length,
     struct choice choice;
     struct buffer *buffer;
 
-    if (wait_for_copy (array, offset / bitmap_chunk_bytes (array->bitmap), NULL)
+    if (wait_for_others (array, offset, length, mine)
         && spans_needed (array, offset, length))
       return -EAGAIN;
     choice = choose (array, offset, length, mine, tried);

@@ -216,8 +216,9 @@ fill_edges (struct array *array, struct buffer *buffer, uint64_t start,
  * bytes where the legs are unequal, and somebody has seen them.
  */
 static int
-write_with_edges (struct array *array, struct buffer *buffer, uint64_t offset,
-                  uint64_t count, unsigned flags, struct leg **lost)
+write_with_edges (struct array *array, struct range *range,
+                  struct buffer *buffer, uint64_t offset, uint64_t count,
+                  unsigned flags, struct leg **lost)
 {
   const uint64_t start = round_down (offset, array->logical_block);
   const uint64_t end = round_up (offset + count, array->logical_block);
@@ -227,6 +228,7 @@ write_with_edges (struct array *array, struct buffer *buffer, uint64_t offset,
 
   do {
     as_of = array_reads_as_of (array);
+    range->edges = edges ? as_of : 0;
     err = edges ? fill_edges (array, buffer, start, offset, offset + count) : 0;
     if (err == 0)
       err = array_write_locked (array, WRITE_DATA, start, end - start, flags,
@@ -256,7 +258,7 @@ write_piece (struct array *array, const uint8_t *data, uint64_t count,
     memset (buffer->data + (offset - start), 0, count);
   err = request_begin (array, start, end - start, &range);
   if (err == 0) {
-    err = write_with_edges (array, buffer, offset, count, flags, &lost);
+    err = write_with_edges (array, range, buffer, offset, count, flags, &lost);
     request_end (array, range, lost);
   }
   buffer_unref (buffer);

@@ -299,6 +299,16 @@ request_flush (void *opaque)
 }
 
 static void *
+request_read_byte (void *opaque)
+{
+  struct request *request = opaque;
+
+  request->err =
+      array_read (request->array, &request->byte, 1, request->offset);
+  return NULL;
+}
+
+static void *
 request_write_byte (void *opaque)
 {
   struct request *request = opaque;
@@ -432,6 +442,48 @@ START_TEST (test_edges_of_lost_source)
   ck_assert_uint_eq (block[0], 0x11);
   ck_assert_uint_eq (block[100], 0x22);
   ck_assert_uint_eq (block[101], 0x11);
+  legs_close (write.array);
+}
+END_TEST
+
+/* The same when the write is under way already: a reader waits for it. */
+START_TEST (test_reader_of_lost_source)
+{
+  struct request write = { .byte = 0x22, .offset = 100 };
+  struct request first = { .offset = 0 };
+  uint8_t block[BLOCK];
+
+  legs_make (2, 0, 0);
+  for (unsigned i = 0; i < 2; ++i) {
+    images[i].superblock.resync_offset = 0;
+    image_set_bit (&images[i], 0);
+  }
+  legs_options.sync_rate_max = legs_options.sync_rate_min = 1; /* never */
+  legs_store ();
+  leg_set_data (0, 0, 0x10);
+  leg_set_data (1, 0, 0x11);
+  first.array = write.array = legs_activate ();
+  tap_hold (1, OP_WRITE_DATA);
+  tap_reset ();
+  ck_assert_int_eq (
+      pthread_create (&write.thread, NULL, request_write_byte, &write), 0);
+  while (tap_count (1, OP_WRITE_DATA) == 0)
+    take_a_nap ();
+  tap_fail (0, OP_FLUSH);
+  ck_assert_int_eq (array_flush (write.array), 0);
+  ck_assert (!leg_in_sync (write.array, 0));
+  ck_assert_int_eq (
+      pthread_create (&first.thread, NULL, request_read_byte, &first), 0);
+  for (unsigned i = 0; i < 20; ++i)
+    take_a_nap ();
+  tap_release (1);
+  pthread_join (first.thread, NULL);
+  pthread_join (write.thread, NULL);
+  ck_assert_int_eq (first.err, 0);
+  ck_assert_int_eq (write.err, 0);
+  ck_assert_int_eq (array_read (write.array, block, sizeof block, 0), 0);
+  ck_assert_uint_eq (block[100], 0x22);
+  ck_assert_uint_eq (block[0], first.byte);
   legs_close (write.array);
 }
 END_TEST
@@ -1016,6 +1068,7 @@ main (void)
   tcase_add_test (tc, test_source_unreadable_while_copying);
   tcase_add_test (tc, test_read_of_failing_leg);
   tcase_add_test (tc, test_edges_of_lost_source);
+  tcase_add_test (tc, test_reader_of_lost_source);
   tcase_add_test (tc, test_resync_beside_bad_flush);
   tcase_add_test (tc, test_edge_beside_bad_flush);
   tcase_add_test (tc, test_write_hangs_on_last_leg);
