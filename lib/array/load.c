@@ -81,7 +81,7 @@ judge_header (struct array *array, struct copy *copy)
   if (copy->header.events > array->events + HEADER_LEAD_MAX) {
     log_error (array->log,
                "leg %s: bitmap: field events: found %ju, expected %ju to %ju; "
-               "it is damaged, counts as stale and will be written anew",
+               "it is damaged and counts as stale",
                copy->leg->name, (uintmax_t)copy->header.events,
                (uintmax_t)array->events,
                (uintmax_t)array->events + HEADER_LEAD_MAX);
