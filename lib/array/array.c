@@ -10,8 +10,10 @@
  *   2. the merge of all bitmap copies becomes durable on all legs, before
  *      any other write;
  *   3. legs that are one generation behind are brought to the freshest;
- *   4. slots without a leg are recorded as faulty, those that are already on
- *      record once more.
+ *   4. whoever holds a slot by the table and is not in sync is recorded as
+ *      faulty, and so are the losers of a split brain; those that are already
+ *      on record once more.
+ * array_record does that and no more.
  *
  * Locks: activate_lock is taken before the array's lock, by array_activate
  * only, and held across its I/O.  The array's lock guards the rest
@@ -101,6 +103,8 @@ array_open (const struct array_options *options, const struct log *log,
     err = array_assemble (array);
   if (err == 0)
     err = array_load_bitmap (array);
+  if (err == 0)
+    array_explain (array);
   if (err != 0) {
     array_close (array);
     return err;
@@ -131,6 +135,7 @@ array_close (struct array *array)
   stop_watch (array);
   bitmap_free (array->bitmap);
   for (unsigned i = 0; i < array->nlegs; ++i) {
+    leg_free_bad_blocks (&array->legs[i]);
     rt_free (array->legs[i].superblock);
     if (array->legs[i].device)
       device_close (array->legs[i].device);
@@ -170,7 +175,7 @@ array_start (struct array *array)
 static bool
 needs_update (const struct array *array, const struct leg *leg)
 {
-  const struct superblock_1 *sb = leg->superblock, *table = array->table;
+  const struct superblock *sb = leg->superblock, *table = array->table;
 
   return leg->events < array->events_tried
          || sb->resync_offset != (array->clean ? RESYNC_CLEAN : 0)
@@ -190,6 +195,44 @@ superblocks_need_update (struct array *array)
   return false;
 }
 
+/* The table counts on somebody who is not in sync with us: an absent leg, or
+ * one whose slot another leg fills.
+ */
+static bool
+table_names_others (const struct array *array)
+{
+  const struct superblock *table = array->table;
+
+  for (uint32_t dev = 0; dev < table->max_dev; ++dev) {
+    bool ours = table->dev_roles[dev] > ROLE_LAST;
+
+    for (unsigned i = 0; i < array->nlegs && !ours; ++i)
+      ours = array->legs[i].state == LEG_IN_SYNC
+             && array->legs[i].superblock->dev_number == dev;
+    if (!ours)
+      return true;
+  }
+  return false;
+}
+
+/* Our bitmap knows nothing of what the losers of a split brain have written:
+ * nobody may use it for them; see roles.c.
+ */
+static int
+outdate_losers (struct array *array)
+{
+  const struct bitmap_superblock *header = bitmap_header (array->bitmap);
+  uint64_t cleared = array->loser_events + 1;
+  int err = 0;
+
+  if (!array->has_loser || array->events_cleared >= cleared)
+    return 0;
+  err = bitmap_write_header (array->bitmap, header->events, cleared);
+  if (err == 0)
+    array->events_cleared = cleared;
+  return err;
+}
+
 /* The first writes, with the lock held. */
 static int
 first_writes (struct array *array)
@@ -204,10 +247,12 @@ first_writes (struct array *array)
   err = array_flush_legs (array);
   if (err == 0 && array->bitmap_rewrite)
     err = bitmap_write_all (array->bitmap, array->bitmap_stale);
+  if (err == 0)
+    err = outdate_losers (array);
   if (err != 0)
     return err;
   array->bitmap_rewrite = false;
-  if (!array_whole (array)) {
+  if (!array_whole (array) || array->has_loser || table_names_others (array)) {
     /* On record or not: the record may have been interrupted before it led
      * by enough.  The lost leg may carry one generation more than the
      * freshest of those that are here.
@@ -308,6 +353,26 @@ array_activate (struct array *array)
   return err;
 }
 
+int
+array_record (struct array *array)
+{
+  int err = 0;
+
+  rt_mutex_lock (&array->activate_lock);
+  if (!array->activated) {
+    err = writable (array) ? 0 : -EROFS;
+    rt_mutex_lock (&array->lock);
+    if (err == 0)
+      err = first_writes (array);
+    rt_mutex_unlock (&array->lock);
+    if (err != 0 && err != -EROFS)
+      log_error (array->log, "array %s: nothing certain is on record: %s",
+                 array->uuid, strerror (-err));
+  }
+  rt_mutex_unlock (&array->activate_lock);
+  return err;
+}
+
 /* ---- stop ---- */
 
 /* Requests end by their deadlines; wait for about two. */
@@ -383,6 +448,7 @@ array_get_info (struct array *array, struct array_info *info)
   memcpy (info->name, array->table->set_name, sizeof info->name);
   info->raid_disks = array->table->raid_disks;
   info->in_sync = array_in_sync (array);
+  info->internal_bitmap = array->table->feature_map & FEATURE_BITMAP_OFFSET;
   info->chunksize = bitmap_chunk_bytes (array->bitmap);
   info->chunks = bitmap_chunk_count (array->bitmap);
   info->chunks_marked = bitmap_marked (array->bitmap);

@@ -20,7 +20,7 @@
 
 #include "base/log.h"
 
-#define ARRAY_MAX_LEGS 8
+#define ARRAY_MAX_LEGS 27 /* what a superblock 0.90 has room for */
 
 struct array;
 
@@ -35,11 +35,14 @@ struct array_options {
   unsigned nlegs;
   enum array_degraded degraded;
   bool refuse_full_resync;
-  bool read_only;         /* never write, whatever is asked: activate fails */
-  uint64_t leg_timeout;   /* nanoseconds */
-  unsigned daemon_sleep;  /* seconds; 0: what the bitmap says */
-  uint64_t sync_rate_min; /* bytes per second and leg */
-  uint64_t sync_rate_max; /* bytes per second and leg; UINT64_MAX: no limit */
+  bool read_only;           /* never write, whatever is asked: activate fails;
+                             * a full copy is enough, stale or not */
+  const char *force_source; /* one of legs: it wins a split brain, and those
+                             * that disagree with it are not used; or NULL */
+  uint64_t leg_timeout;     /* nanoseconds */
+  unsigned daemon_sleep;    /* seconds; 0: what the bitmap says */
+  uint64_t sync_rate_min;   /* bytes per second and leg */
+  uint64_t sync_rate_max;   /* bytes per second and leg; UINT64_MAX: no limit */
 };
 
 /* log must outlive the array. */
@@ -81,6 +84,7 @@ struct array_info {
   char name[33];
   unsigned raid_disks;
   unsigned in_sync;       /* legs */
+  bool internal_bitmap;   /* on the legs; else in memory only */
   uint32_t chunksize;     /* bytes */
   uint64_t chunks;        /* in all */
   uint64_t chunks_marked; /* bits set now */
@@ -88,6 +92,51 @@ struct array_info {
 };
 
 extern void array_get_info (struct array *array, struct array_info *info);
+
+/* What assembly made of a leg. */
+enum array_leg_fate {
+  ARRAY_LEG_IN_SYNC,
+  ARRAY_LEG_ABSENT, /* cannot be opened, or no superblock to be used */
+  ARRAY_LEG_STALE,  /* its events are behind */
+  ARRAY_LEG_FAULTY, /* on record as faulty */
+  ARRAY_LEG_SPARE,
+  ARRAY_LEG_JOURNAL,
+  ARRAY_LEG_RECOVERING,  /* its recovery had not finished */
+  ARRAY_LEG_REPLACEMENT, /* it was to replace another leg */
+  ARRAY_LEG_SPLIT,       /* it disagrees with the forced source, or with one
+                          * that has long gone on without it */
+};
+
+/* How much would be resynced to it. */
+enum array_leg_resync {
+  ARRAY_RESYNC_NONE,   /* it is the source, or all is clean, or not used */
+  ARRAY_RESYNC_BITMAP, /* the chunks that the bitmap marks */
+  ARRAY_RESYNC_FULL,
+};
+
+struct array_leg_info {
+  const char *name; /* the array's */
+  enum array_leg_fate fate;
+  int slot; /* -1: none */
+  bool write_mostly;
+  bool has_superblock;
+  uint64_t events;              /* if it has one */
+  enum array_leg_resync resync; /* as of array_open */
+  uint64_t resync_bytes;        /* at most */
+  const char *resync_source;    /* a leg's name; NULL: none */
+  uint64_t bad_sectors;         /* in its bad-block log now */
+  char why[160];                /* fate and resync, for people */
+};
+
+extern const char *array_leg_fate_string (enum array_leg_fate fate);
+/* The leg with that number, in the order given. */
+extern void array_get_leg_info (struct array *array, unsigned number,
+                                struct array_leg_info *info);
+
+/* Put on record what was decided at array_open (legs that are lost, the loser
+ * of a split brain), and nothing else; instead of array_activate.
+ */
+extern int array_record (struct array *array);
 
 /* What happened since array_open, for tests and measurements. */
 struct array_counters {
@@ -109,7 +158,9 @@ struct array_create_options {
   const char *legs[ARRAY_MAX_LEGS]; /* NULL: the slot stays empty */
   bool write_mostly[ARRAY_MAX_LEGS];
   unsigned nlegs;
-  uint64_t size;         /* bytes; 0: as large as the smallest leg allows */
+  uint64_t size;        /* bytes; 0: as large as the smallest leg allows */
+  const char *metadata; /* "1.2", "1.1", "1.0" or "0.90"; NULL: 1.2 */
+  bool no_bitmap;
   uint32_t bitmap_chunk; /* bytes; 0: the default */
   const char *name;      /* NULL: none */
   bool force;            /* overwrite known signatures */
@@ -122,8 +173,8 @@ struct array_create_options {
   uint64_t leg_timeout;
 };
 
-/* Make an array with metadata 1.2 and an internal bitmap.  Files that do not
- * exist or are empty are created and preallocated (size is needed then); if
+/* Make an array, with an internal bitmap unless said otherwise.  Files that do
+ * not exist or are empty are created and preallocated (size is needed then); if
  * all legs are new files the array starts clean.  Superblocks are written
  * last, after everything else is durable.  Nothing is written if anything is
  * refused.

@@ -11,7 +11,7 @@
  * An array that was made halfway, because somebody was killed, is recognised
  * by this: superblocks are written last, one leg after the other, beginning
  * with the leg that a resync would copy from.  So if some legs have a
- * superblock of one array that was never started (events 0) and the others
+ * superblock of one array that was never started (events as new) and the others
  * have none, and the source has one, then making it can be finished.  Whether
  * old and new legs are equal nobody knows, and a full resync is ordered; its
  * direction is right even if the superblocks are not ours.  In any other
@@ -31,9 +31,20 @@
 #include "array/create.h"
 #include "base/bytes.h"
 
-static int
-refuse (const struct creation *creation, const struct new_leg *leg,
-        const struct format_error *error)
+bool
+create_never_started (const struct superblock *s)
+{
+  if (s->version != SUPERBLOCK_0_90)
+    return s->events == CREATE_EVENTS;
+  /* An array that the kernel has started and stopped may be back at 1, but is
+   * not as old as it was.
+   */
+  return s->events <= CREATE_EVENTS_090 && s->utime == s->ctime;
+}
+
+int
+create_refuse (const struct creation *creation, const struct new_leg *leg,
+               const struct format_error *error)
 {
   char text[300];
 
@@ -43,6 +54,35 @@ refuse (const struct creation *creation, const struct new_leg *leg,
 }
 
 /* ---- what was asked for ---- */
+
+static int
+check_metadata (struct creation *creation)
+{
+  const struct array_create_options *options = creation->options;
+
+  creation->version = SUPERBLOCK_1_2;
+  if (options->metadata
+      && !superblock_version_parse (options->metadata, &creation->version)) {
+    log_error (creation->log,
+               "metadata %s is not a version of md's superblock; use 1.2, "
+               "1.1, 1.0 or 0.90",
+               options->metadata);
+    return -EINVAL;
+  }
+  creation->bitmap = !options->no_bitmap;
+  if (options->no_bitmap && options->bitmap_chunk != 0) {
+    log_error (creation->log, "bitmap-chunk needs a bitmap; leave it out");
+    return -EINVAL;
+  }
+  if (creation->version == SUPERBLOCK_0_90 && options->name) {
+    log_error (creation->log,
+               "metadata 0.90 has no room for the name '%s'; "
+               "leave it out, or use metadata 1.2",
+               options->name);
+    return -EINVAL;
+  }
+  return 0;
+}
 
 static int
 check_options (const struct creation *creation)
@@ -152,8 +192,10 @@ is_begun (const struct creation *creation, const struct new_leg *leg)
   struct stat st;
 
   return creation->options->size != 0
-         && layout_1_2_leg (creation->options->size / SECTOR_SIZE,
-                            creation->options->bitmap_chunk, &sectors, &error)
+         && layout_leg_sectors (creation->version, creation->bitmap,
+                                creation->options->size / SECTOR_SIZE,
+                                creation->options->bitmap_chunk, &sectors,
+                                &error)
                 == 0
          && leg->old_size < sectors * SECTOR_SIZE && fstat (fd, &st) == 0
          && st.st_blocks > 0 && lseek (fd, 0, SEEK_DATA) == -1
@@ -200,68 +242,6 @@ open_legs (struct creation *creation)
   return err;
 }
 
-/* ---- what is on them ---- */
-
-/* One that cannot be used. */
-static int
-refuse_superblock (const struct creation *creation, const struct new_leg *leg,
-                   const struct format_error *error)
-{
-  if (!creation->options->keep_existing)
-    log_error (creation->log,
-               "leg %s: found a superblock (which cannot be used: %s: %s, "
-               "expected %s), which would be overwritten; take another leg, "
-               "or --force",
-               leg->path, error->field, error->found, error->expected);
-  else
-    refuse (creation, leg, error);
-  return -EINVAL;
-}
-
-/* Leaves leg->superblock NULL if there is no magic.  One that is damaged or
- * refused is an error, but for force.
- */
-static int
-read_superblock (const struct creation *creation, struct new_leg *leg)
-{
-  const uint64_t size = leg->device->limits.size;
-  struct format_error error;
-  struct buffer *buffer;
-  bool intact;
-  int err;
-
-  if (size < 2 * SUPERBLOCK_1_BYTES)
-    return 0;
-  buffer = buffer_new (SUPERBLOCK_1_BYTES);
-  leg->superblock = rt_calloc (1, sizeof *leg->superblock);
-  if (!buffer || !leg->superblock) {
-    buffer_unref (buffer);
-    return -ENOMEM;
-  }
-  err =
-      device_run (leg->device, IO_READ, 0, SUPERBLOCK_1_2_SECTOR * SECTOR_SIZE,
-                  SUPERBLOCK_1_BYTES, buffer);
-  if (err < 0) {
-    log_error (creation->log, "leg %s: reading the superblock: %s", leg->path,
-               strerror (-err));
-    goto out;
-  }
-  err = superblock_1_decode (buffer->data, SUPERBLOCK_1_2_SECTOR,
-                             size / SECTOR_SIZE, leg->superblock, &intact,
-                             &error);
-  leg->has_magic = err != -ENOENT;
-  if (err < 0) {
-    rt_free (leg->superblock);
-    leg->superblock = NULL;
-    err = err == -ENOENT || creation->options->force
-              ? 0
-              : refuse_superblock (creation, leg, &error);
-  }
-out:
-  buffer_unref (buffer);
-  return err;
-}
-
 /* ---- what to do ---- */
 
 static struct new_leg *
@@ -281,8 +261,9 @@ without_superblock (const struct new_leg *leg)
 
 /* keep_existing, and all legs have a superblock: what is there is served. */
 static void
-say_other_size (const struct creation *creation)
+say_other (const struct creation *creation)
 {
+  const bool asked = creation->options->metadata != NULL;
   const uint64_t size = creation->options->size;
 
   for (unsigned i = 0; i < creation->nlegs; ++i) {
@@ -293,6 +274,13 @@ say_other_size (const struct creation *creation)
                   "leg %s: it carries an array of %" PRIu64
                   " bytes already; that is served, not one of %" PRIu64,
                   leg->path, leg->superblock->size * SECTOR_SIZE, size);
+    if (leg->path && asked && leg->superblock->version != creation->version)
+      log_notice (creation->log,
+                  "leg %s: it carries an array with metadata %s already; that "
+                  "is served, not one with %s",
+                  leg->path,
+                  superblock_version_string (leg->superblock->version),
+                  superblock_version_string (creation->version));
   }
 }
 
@@ -320,9 +308,9 @@ source_leg (const struct creation *creation)
 /* One leg with a superblock, beside others without. */
 static int
 check_half_made (const struct creation *creation, const struct new_leg *leg,
-                 const struct superblock_1 *first)
+                 const struct superblock *first)
 {
-  const struct superblock_1 *s = leg->superblock;
+  const struct superblock *s = leg->superblock;
   const uint64_t size = creation->options->size;
   const struct log *log = creation->log;
 
@@ -334,17 +322,23 @@ check_half_made (const struct creation *creation, const struct new_leg *leg,
                "leg %s: its array has %" PRIu64 " bytes, and %" PRIu64
                " were asked for; finish it with the size it has",
                leg->path, s->size * SECTOR_SIZE, size);
+  else if (s->version != creation->version)
+    log_error (log,
+               "leg %s: its array has metadata %s, and %s was asked for; "
+               "finish it with the metadata it has",
+               leg->path, superblock_version_string (s->version),
+               superblock_version_string (creation->version));
   else if (s->raid_disks != creation->nlegs)
     log_error (log,
                "leg %s: its array has %" PRIu32 " slots, and %u legs "
                "were given; give all of them",
                leg->path, s->raid_disks, creation->nlegs);
   else if (s->dev_number != leg->slot
-           || superblock_1_role (s, s->dev_number) != leg->slot)
+           || superblock_role (s, s->dev_number) != leg->slot)
     log_error (log,
                "leg %s: it is in slot %u, and was given for slot %u; "
                "give the legs in the order of their slots",
-               leg->path, superblock_1_role (s, s->dev_number), leg->slot);
+               leg->path, superblock_role (s, s->dev_number), leg->slot);
   else
     return 0;
   return -EINVAL;
@@ -363,10 +357,11 @@ check_mixture (struct creation *creation)
     if (without_superblock (&creation->legs[i]))
       other = &creation->legs[i];
   assert (first && other);
-  format_uuid (first->superblock->set_uuid, uuid);
+  superblock_uuid (first->superblock->version, first->superblock->set_uuid,
+                   uuid);
   for (unsigned i = 0; i < creation->nlegs; ++i) {
     leg = &creation->legs[i];
-    if (leg->superblock && leg->superblock->events > 0) {
+    if (leg->superblock && !create_never_started (leg->superblock)) {
       log_error (creation->log,
                  "leg %s has no superblock, but leg %s belongs to the array "
                  "%.36s, which has been started (events %" PRIu64 "): %s is "
@@ -411,7 +406,7 @@ check_no_superblock (const struct creation *creation)
 
     if (!leg->superblock || creation->options->force)
       continue;
-    format_uuid (leg->superblock->set_uuid, uuid);
+    superblock_uuid (leg->superblock->version, leg->superblock->set_uuid, uuid);
     log_error (creation->log,
                "leg %s: found a superblock of the array %.36s (%s, events "
                "%" PRIu64 "), which would be overwritten; take another leg, "
@@ -434,13 +429,13 @@ check_legs (struct creation *creation)
     struct new_leg *leg = &creation->legs[i];
 
     if (leg->path && !leg->fresh)
-      err = read_superblock (creation, leg);
+      err = create_probe (creation, leg);
     some |= leg->superblock != NULL;
     all &= !without_superblock (leg);
   }
   if (err == 0 && keep && all) {
     creation->nothing_to_do = true;
-    say_other_size (creation);
+    say_other (creation);
     return 0;
   }
   if (err == 0)
@@ -482,10 +477,11 @@ common_size (struct creation *creation)
                  leg->path);
       return -EINVAL;
     }
-    if (layout_1_2 (leg->device->limits.size / SECTOR_SIZE, 0,
-                    creation->options->bitmap_chunk, &layout, &error)
+    if (layout_place (creation->version, creation->bitmap,
+                      leg->device->limits.size / SECTOR_SIZE, 0,
+                      creation->options->bitmap_chunk, &layout, &error)
         < 0)
-      return refuse (creation, leg, &error);
+      return create_refuse (creation, leg, &error);
     creation->size = min_u64 (creation->size, layout.size);
   }
   return 0;
@@ -496,14 +492,15 @@ plan_leg (struct creation *creation, struct new_leg *leg)
 {
   const uint32_t chunk = creation->options->bitmap_chunk;
   struct format_error error;
-  uint64_t sectors;
 
   if (leg->fresh) {
-    if (layout_1_2_leg (creation->size, chunk, &sectors, &error) < 0)
-      return refuse (creation, leg, &error);
+    if (layout_leg_sectors (creation->version, creation->bitmap, creation->size,
+                            chunk, &leg->sectors, &error)
+        < 0)
+      return create_refuse (creation, leg, &error);
   }
   else {
-    sectors = leg->device->limits.size / SECTOR_SIZE;
+    leg->sectors = leg->device->limits.size / SECTOR_SIZE;
     if (creation->size * SECTOR_SIZE % leg->device->limits.logical_block != 0) {
       log_error (creation->log,
                  "leg %s has logical blocks of %" PRIu32
@@ -512,8 +509,10 @@ plan_leg (struct creation *creation, struct new_leg *leg)
       return -EINVAL;
     }
   }
-  if (layout_1_2 (sectors, creation->size, chunk, &leg->layout, &error) < 0)
-    return refuse (creation, leg, &error);
+  if (layout_place (creation->version, creation->bitmap, leg->sectors,
+                    creation->size, chunk, &leg->layout, &error)
+      < 0)
+    return create_refuse (creation, leg, &error);
   return 0;
 }
 
@@ -523,12 +522,13 @@ plan_leg (struct creation *creation, struct new_leg *leg)
 static int
 check_kept (const struct creation *creation, const struct new_leg *leg)
 {
-  const struct superblock_1 *s = leg->superblock;
+  const struct superblock *s = leg->superblock;
 
   if (!creation->finishing || !s)
     return 0;
-  if (s->feature_map == FEATURE_BITMAP_OFFSET
-      && s->bitmap_offset == leg->layout.bitmap_offset
+  if (s->feature_map == (creation->bitmap ? FEATURE_BITMAP_OFFSET : 0)
+      && (!creation->bitmap || s->bitmap_offset == leg->layout.bitmap_offset)
+      && s->super_offset == leg->layout.super_offset
       && s->data_offset == leg->layout.data_offset
       && s->data_size == leg->layout.data_size
       && s->bblog_offset == leg->layout.bblog_offset)
@@ -605,6 +605,8 @@ array_create (const struct array_create_options *options, const struct log *log)
   creation->options = options;
   creation->log = log;
   err = check_options (creation);
+  if (err == 0)
+    err = check_metadata (creation);
   if (err < 0)
     goto out;
   creation->aio = aio_new (log);

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Copyright 2026 The mdbitmap authors. */
 
-/* Between create.c, which decides, create_signature.c, which looks, and
- * create_write.c, which writes.
+/* Between create.c, which decides, create_probe.c and create_signature.c, which
+ * look, and create_write.c, which writes.
  */
 
 #ifndef MDBITMAP_ARRAY_CREATE_H
@@ -14,9 +14,13 @@
 #include "device/aio.h"
 #include "format/bitmap_superblock.h"
 #include "format/layout.h"
-#include "format/superblock_1.h"
+#include "format/superblock.h"
 
 #define CREATE_NAME_MAX 32 /* bytes of set_name */
+
+/* Events of an array that was just made, as mdadm has them. */
+#define CREATE_EVENTS     0
+#define CREATE_EVENTS_090 1
 
 struct new_leg {
   const char *path; /* NULL: the slot stays empty */
@@ -35,8 +39,10 @@ struct new_leg {
   uint64_t old_size;     /* bytes, when it was opened */
   bool fresh;            /* a new file: all of it is zeroes */
   bool created;          /* by us, now */
-  bool has_magic;        /* there is a superblock, whatever it is worth */
-  struct superblock_1 *superblock; /* found; NULL: none that is valid */
+  /* There is a superblock of that version, whatever it is worth. */
+  bool has_magic[SUPERBLOCK_VERSIONS];
+  struct superblock *superblock; /* found; NULL: none that is valid */
+  uint64_t sectors;              /* of the leg, once it is whole */
   struct layout layout;
 };
 
@@ -44,10 +50,12 @@ struct creation {
   const struct array_create_options *options;
   const struct log *log;
   struct aio *aio;
+  enum superblock_version version;
+  bool bitmap;
   struct new_leg legs[ARRAY_MAX_LEGS];
   unsigned nlegs;
-  bool nothing_to_do;                   /* the array is there */
-  const struct superblock_1 *finishing; /* of an array made halfway */
+  bool nothing_to_do;                 /* the array is there */
+  const struct superblock *finishing; /* of an array made halfway */
 
   uint64_t size; /* sectors */
   bool clean;
@@ -55,6 +63,20 @@ struct creation {
 
   bool superblocks_begun;
 };
+
+/* "found FOUND, expected EXPECTED" of a leg; always -EINVAL. */
+extern int
+create_refuse (const struct creation *creation, const struct new_leg *leg,
+               const struct format_error *error);
+
+/* Nobody has started the array since it was made. */
+extern bool create_never_started (const struct superblock *superblock);
+
+/* Look for superblocks of all versions: fills has_magic and superblock.  One
+ * that is damaged or refused is an error, but for force.  0 or -errno, with a
+ * line.
+ */
+extern int create_probe (const struct creation *creation, struct new_leg *leg);
 
 /* 0 if the leg carries nothing that is known, or -errno, with a line. */
 extern int create_check_signature (const struct creation *creation,

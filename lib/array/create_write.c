@@ -24,13 +24,33 @@
 
 #include "array/create.h"
 #include "base/bytes.h"
+#include "format/superblock_090.h"
 
 #define BITMAP_PIECE   MiB
 #define DAEMON_SLEEP   5   /* seconds, as mdadm */
 #define CREATE_MAX_DEV 128 /* as mdadm */
 
+/* Those of the bitmap as well: with fewer the kernel would not believe it. */
+static uint64_t
+first_events (const struct creation *creation)
+{
+  return creation->version == SUPERBLOCK_0_90 ? CREATE_EVENTS_090
+                                              : CREATE_EVENTS;
+}
+
 /* Offset of the superblock, bytes. */
-#define SUPERBLOCK_AT (SUPERBLOCK_1_2_SECTOR * SECTOR_SIZE)
+static uint64_t
+superblock_at (const struct new_leg *leg)
+{
+  return leg->layout.super_offset * SECTOR_SIZE;
+}
+
+/* Of something that lies that many sectors from the superblock. */
+static uint64_t
+beside_superblock (const struct new_leg *leg, int32_t sectors)
+{
+  return superblock_at (leg) + (uint64_t)((int64_t)sectors * SECTOR_SIZE);
+}
 
 static int
 failed (const struct creation *creation, const struct new_leg *leg,
@@ -45,8 +65,7 @@ failed (const struct creation *creation, const struct new_leg *leg,
 static int
 make_file (struct creation *creation, struct new_leg *leg)
 {
-  const uint64_t size =
-      (leg->layout.data_offset + leg->layout.data_size) * SECTOR_SIZE;
+  const uint64_t size = leg->sectors * SECTOR_SIZE;
   int err;
 
   if (!leg->device) {
@@ -115,24 +134,37 @@ flush_all (const struct creation *creation)
 
 /* ---- 2: what may be overwritten ---- */
 
+/* In all places, whatever version they are of: what is left of one could be
+ * believed one day.
+ */
 static int
 wipe_superblocks (const struct creation *creation)
 {
-  struct io_batch *batch = io_batch_new (ARRAY_MAX_LEGS);
-  struct buffer *zeroes = buffer_new_zero (SUPERBLOCK_1_BYTES);
-  struct io *ios[ARRAY_MAX_LEGS] = { NULL };
-  int err;
+  struct io_batch *batch = io_batch_new (ARRAY_MAX_LEGS * SUPERBLOCK_VERSIONS);
+  struct buffer *zeroes = buffer_new_zero (SUPERBLOCK_BYTES);
+  int err = batch && zeroes ? 0 : -ENOMEM;
+  uint64_t sector;
 
-  if (!batch || !zeroes) {
-    io_batch_unref (batch);
-    buffer_unref (zeroes);
-    return -ENOMEM;
+  for (unsigned i = 0; i < creation->nlegs && err == 0; ++i) {
+    const struct new_leg *leg = &creation->legs[i];
+
+    if (creation->finishing && leg->superblock)
+      continue;
+    for (unsigned v = 0; v < SUPERBLOCK_VERSIONS; ++v) {
+      if (!leg->has_magic[v])
+        continue;
+      sector = superblock_sector ((enum superblock_version)v,
+                                  leg->old_size / SECTOR_SIZE);
+      io_batch_add (batch, leg->device, IO_WRITE, IO_FUA, sector * SECTOR_SIZE,
+                    SUPERBLOCK_BYTES, zeroes, 0);
+    }
   }
-  for (unsigned i = 0; i < creation->nlegs; ++i)
-    if (creation->legs[i].has_magic)
-      ios[i] = io_batch_add (batch, creation->legs[i].device, IO_WRITE, IO_FUA,
-                             SUPERBLOCK_AT, SUPERBLOCK_1_BYTES, zeroes, 0);
-  err = run (creation, batch, ios, "wiping the old superblock");
+  if (err == 0) {
+    err = io_batch_run (batch);
+    if (err < 0)
+      log_error (creation->log, "wiping old superblocks: %s", strerror (-err));
+  }
+  io_batch_unref (batch);
   buffer_unref (zeroes);
   return err;
 }
@@ -162,6 +194,7 @@ bitmap_header (const struct creation *creation, const uint8_t set_uuid[16],
 {
   struct bitmap_superblock header = {
     .version = BITMAP_VERSION,
+    .events = first_events (creation),
     .sync_size = creation->size,
     .chunksize = any_layout (creation)->chunksize,
     .daemon_sleep = DAEMON_SLEEP,
@@ -169,6 +202,15 @@ bitmap_header (const struct creation *creation, const uint8_t set_uuid[16],
 
   memcpy (header.uuid, set_uuid, sizeof header.uuid);
   bitmap_superblock_encode (&header, block);
+}
+
+/* Bytes of it that are written: with 0.90, mdadm fills all the room. */
+static uint64_t
+bitmap_length (const struct creation *creation)
+{
+  if (creation->version == SUPERBLOCK_0_90)
+    return SUPERBLOCK_090_BITMAP_SECTORS * SECTOR_SIZE;
+  return any_layout (creation)->bitmap_sectors * SECTOR_SIZE;
 }
 
 /* Bytes [from, from + length) of the bitmap.  Bits behind the last chunk are
@@ -204,9 +246,8 @@ write_piece (const struct creation *creation, struct buffer *piece,
     if (leg->path)
       ios[i] = io_batch_add (
           batch, leg->device, IO_WRITE, 0,
-          SUPERBLOCK_AT + (uint64_t)leg->layout.bitmap_offset * SECTOR_SIZE
-              + from,
-          length, piece, 0);
+          beside_superblock (leg, leg->layout.bitmap_offset) + from, length,
+          piece, 0);
   }
   return run (creation, batch, ios, "writing the bitmap");
 }
@@ -223,7 +264,7 @@ write_bitmap (const struct creation *creation, const uint8_t set_uuid[16])
   if (!piece)
     return -ENOMEM;
   chunks = bitmap_chunks (creation->size, layout->chunksize);
-  bytes = layout->bitmap_sectors * SECTOR_SIZE;
+  bytes = bitmap_length (creation);
   bitmap_header (creation, set_uuid, header);
   for (uint64_t from = 0; from < bytes && err == 0; from += length) {
     length = min_u64 (BITMAP_PIECE, bytes - from);
@@ -238,7 +279,7 @@ static int
 write_bad_block_logs (const struct creation *creation)
 {
   struct io_batch *batch = io_batch_new (ARRAY_MAX_LEGS);
-  struct buffer *zeroes = buffer_new_zero (SUPERBLOCK_1_BYTES);
+  struct buffer *zeroes = buffer_new_zero (SUPERBLOCK_BYTES);
   struct io *ios[ARRAY_MAX_LEGS] = { NULL };
   int err;
 
@@ -250,13 +291,12 @@ write_bad_block_logs (const struct creation *creation)
   for (unsigned i = 0; i < creation->nlegs; ++i) {
     const struct new_leg *leg = &creation->legs[i];
 
-    if (!leg->path)
+    if (!leg->path || leg->layout.bblog_size == 0)
       continue;
-    assert (leg->layout.bblog_size * SECTOR_SIZE == SUPERBLOCK_1_BYTES);
-    ios[i] = io_batch_add (
-        batch, leg->device, IO_WRITE, 0,
-        SUPERBLOCK_AT + (uint64_t)leg->layout.bblog_offset * SECTOR_SIZE,
-        SUPERBLOCK_1_BYTES, zeroes, 0);
+    assert (leg->layout.bblog_size * SECTOR_SIZE == SUPERBLOCK_BYTES);
+    ios[i] = io_batch_add (batch, leg->device, IO_WRITE, 0,
+                           beside_superblock (leg, leg->layout.bblog_offset),
+                           SUPERBLOCK_BYTES, zeroes, 0);
   }
   err = run (creation, batch, ios, "writing the bad-block log");
   buffer_unref (zeroes);
@@ -267,8 +307,9 @@ write_bad_block_logs (const struct creation *creation)
 
 /* What all legs have in common. */
 static void
-common_superblock (const struct creation *creation, struct superblock_1 *s)
+common_superblock (const struct creation *creation, struct superblock *s)
 {
+  const bool old = creation->version == SUPERBLOCK_0_90;
   const char *name = creation->options->name;
 
   if (creation->finishing)
@@ -278,27 +319,31 @@ common_superblock (const struct creation *creation, struct superblock_1 *s)
     rt_random (s->set_uuid, sizeof s->set_uuid);
     if (name)
       memcpy (s->set_name, name, strlen (name));
-    s->ctime = superblock_1_time (rt_wall_clock ());
-    s->max_dev = CREATE_MAX_DEV;
+    s->ctime = superblock_time (rt_wall_clock ());
+    s->max_dev = old ? SUPERBLOCK_090_MAX_DEV : CREATE_MAX_DEV;
   }
-  s->feature_map = FEATURE_BITMAP_OFFSET;
+  s->version = creation->version;
+  s->feature_map = creation->bitmap ? FEATURE_BITMAP_OFFSET : 0;
   s->level = 1;
   s->size = creation->size;
   s->raid_disks = creation->nlegs;
-  s->super_offset = SUPERBLOCK_1_2_SECTOR;
   s->utime = s->ctime;
-  s->events = 0;
+  s->events = first_events (creation);
   s->resync_offset = creation->clean ? RESYNC_CLEAN : 0;
-  for (unsigned i = 0; i < SUPERBLOCK_1_MAX_DEV; ++i)
+  for (unsigned i = 0; i < SUPERBLOCK_MAX_DEV; ++i)
     s->dev_roles[i] = ROLE_SPARE;
   for (unsigned i = 0; i < creation->nlegs; ++i)
     if (creation->legs[i].path)
       s->dev_roles[i] = (uint16_t)i;
+    else if (old) /* which has a descriptor for each slot */
+      s->dev_roles[i] = ROLE_FAULTY;
 }
 
 static void
-own_superblock (const struct new_leg *leg, struct superblock_1 *s)
+own_superblock (const struct creation *creation, const struct new_leg *leg,
+                struct superblock *s)
 {
+  s->super_offset = leg->layout.super_offset;
   s->bitmap_offset = leg->layout.bitmap_offset;
   s->data_offset = leg->layout.data_offset;
   s->data_size = leg->layout.data_size;
@@ -306,23 +351,28 @@ own_superblock (const struct new_leg *leg, struct superblock_1 *s)
   s->bblog_offset = leg->layout.bblog_offset;
   s->dev_number = leg->slot;
   s->devflags = leg->write_mostly ? DEV_FLAG_WRITE_MOSTLY : 0;
-  rt_random (s->device_uuid, sizeof s->device_uuid);
+  if (creation->finishing && leg->superblock)
+    memcpy (s->device_uuid, leg->superblock->device_uuid,
+            sizeof s->device_uuid);
+  else if (s->version != SUPERBLOCK_0_90)
+    rt_random (s->device_uuid, sizeof s->device_uuid);
 }
 
 /* What is written must be what can be read. */
 static void
-check_superblock (const struct new_leg *leg, const uint8_t *block)
+check_superblock (enum superblock_version version, const struct new_leg *leg,
+                  const uint8_t *block)
 {
-  struct superblock_1 *s = rt_alloc (sizeof *s);
+  struct superblock *s = rt_alloc (sizeof *s);
   struct format_error error;
   bool intact;
   int err;
 
   if (!s)
     return;
-  err = superblock_1_decode (block, SUPERBLOCK_1_2_SECTOR,
-                             leg->device->limits.size / SECTOR_SIZE, s, &intact,
-                             &error);
+  err =
+      superblock_decode (version, block, leg->device->limits.size / SECTOR_SIZE,
+                         s, &intact, &error);
   assert (err == 0);
   assert (layout_check (s, NULL, leg->device->limits.size / SECTOR_SIZE, &error)
           == 0);
@@ -332,23 +382,20 @@ check_superblock (const struct new_leg *leg, const uint8_t *block)
 
 static int
 write_superblock (struct creation *creation, struct new_leg *leg,
-                  const struct superblock_1 *common)
+                  const struct superblock *common)
 {
-  struct superblock_1 *s = rt_alloc (sizeof *s);
-  struct buffer *block = buffer_new (SUPERBLOCK_1_BYTES);
+  struct superblock *s = rt_alloc (sizeof *s);
+  struct buffer *block = buffer_new (SUPERBLOCK_BYTES);
   int err = -ENOMEM;
 
   if (s && block) {
     *s = *common;
-    own_superblock (leg, s);
-    if (creation->finishing && leg->superblock)
-      memcpy (s->device_uuid, leg->superblock->device_uuid,
-              sizeof s->device_uuid);
-    superblock_1_encode (s, block->data);
-    check_superblock (leg, block->data);
+    own_superblock (creation, leg, s);
+    superblock_encode (s, block->data);
+    check_superblock (s->version, leg, block->data);
     creation->superblocks_begun = true;
-    err = device_run (leg->device, IO_WRITE, IO_FUA, SUPERBLOCK_AT,
-                      SUPERBLOCK_1_BYTES, block);
+    err = device_run (leg->device, IO_WRITE, IO_FUA, superblock_at (leg),
+                      SUPERBLOCK_BYTES, block);
     if (err == 0)
       err = device_run (leg->device, IO_FLUSH, 0, 0, 0, NULL);
     if (err < 0)
@@ -361,7 +408,7 @@ write_superblock (struct creation *creation, struct new_leg *leg,
 
 /* Slot by slot, those that are not write-mostly first. */
 static int
-write_superblocks (struct creation *creation, const struct superblock_1 *common)
+write_superblocks (struct creation *creation, const struct superblock *common)
 {
   int err = 0;
 
@@ -380,7 +427,7 @@ write_superblocks (struct creation *creation, const struct superblock_1 *common)
 int
 create_write (struct creation *creation)
 {
-  struct superblock_1 *common = rt_alloc (sizeof *common);
+  struct superblock *common = rt_alloc (sizeof *common);
   int err = 0;
 
   if (!common)
@@ -389,9 +436,9 @@ create_write (struct creation *creation)
   for (unsigned i = 0; i < creation->nlegs && err == 0; ++i)
     if (creation->legs[i].path && creation->legs[i].fresh)
       err = make_file (creation, &creation->legs[i]);
-  if (err == 0 && !creation->finishing)
-    err = wipe_superblocks (creation);
   if (err == 0)
+    err = wipe_superblocks (creation);
+  if (err == 0 && creation->bitmap)
     err = write_bitmap (creation, common->set_uuid);
   if (err == 0)
     err = write_bad_block_logs (creation);

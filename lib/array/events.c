@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Copyright 2026 The mdbitmap authors. */
 
-/* Metadata updates: events, roles, clean and not clean.
+/* Metadata updates: events, roles, clean and not clean; of any version.
  *
  * An update writes a new generation: first the bitmap's header with the new
  * events on all legs, then the superblocks, in two waves (one leg, wait, the
@@ -12,7 +12,8 @@
  * Invariants:
  *   1. events is durable on every in-sync leg when a generation is begun
  *      (after assembly the leader brings legs that are behind up to it
- *      first); so an update moves each leg by what the kernel tolerates, one.
+ *      first); so an update moves each leg by what the kernel tolerates, one;
+ *      but see next_events.
  *   2. events_tried is the highest number that any leg, failed ones
  *      included, may carry in its superblock, and the table is what that
  *      generation says.  It was begun when the first superblock was about to
@@ -47,41 +48,92 @@
 
 #include "array/internal.h"
 
+/* A gap in events that is crossed one by one, by several legs. */
+#define EVENTS_STEPS_MAX 64
+
 /* ---- superblocks ---- */
 
-/* Bring a leg's superblock up to the generation, and encode it. */
+/* Bring a leg's superblock up to the generation, and encode it.  A bad-block
+ * list that has become empty is no longer announced once the array is clean:
+ * what was rewritten is durable by then, and not before.
+ */
 static struct buffer *
 render (struct array *array, struct leg *leg, uint64_t events, bool clean)
 {
-  struct superblock_1 *sb = leg->superblock;
-  struct buffer *buffer = buffer_new_zero (SUPERBLOCK_1_BYTES);
+  struct superblock *sb = leg->superblock;
+  struct buffer *buffer = buffer_new_zero (SUPERBLOCK_BYTES);
 
   if (!buffer)
     return NULL;
   sb->events = events;
-  sb->utime = superblock_1_time (rt_wall_clock ());
+  sb->utime = superblock_time (rt_wall_clock ());
   sb->resync_offset = clean ? RESYNC_CLEAN : 0;
-  sb->max_dev = array->table->max_dev;
-  memcpy (sb->dev_roles, array->table->dev_roles, sizeof sb->dev_roles);
-  superblock_1_encode (sb, buffer->data);
+  if (!leg->bad || leg->bad_flushed->n == 0)
+    sb->feature_map &= ~(uint32_t)FEATURE_BAD_BLOCKS;
+  superblock_adopt_roles (sb, array->table);
+  superblock_encode (sb, buffer->data);
   return buffer;
 }
 
-/* After the batch: fail the legs that failed. */
+/* After the batch: fail the legs that failed.  supers: of each leg, the
+ * operation that wrote its superblock.
+ */
 static int
 judge (struct array *array, struct io_batch *batch, struct leg **legs,
-       unsigned n, uint64_t events)
+       struct io *const *supers, unsigned n, uint64_t events)
 {
-  int results[ARRAY_MAX_LEGS];
+  int results[ARRAY_MAX_LEGS] = { 0 };
 
   for (unsigned i = 0; i < n; ++i) {
-    results[i] = io_batch_get (batch, i)->result;
     legs[i]->written++;
-    if (results[i] == 0)
+    if (supers[i]->result == 0)
       legs[i]->events = events;
+    for (unsigned k = 0; k < io_batch_count (batch); ++k) {
+      const struct io *io = io_batch_get (batch, k);
+
+      if (io->device == legs[i]->device && io->result != 0)
+        results[i] = io->result;
+    }
+    leg_bad_log_written (legs[i], batch);
   }
   return legs_fail (array, legs, results, n, "writing the superblock") ? 0
                                                                        : -EIO;
+}
+
+/* The leg's superblock into the batch. */
+static struct io *
+add_superblock (struct array *array, struct leg *leg, struct io_batch *batch,
+                uint64_t events, bool clean)
+{
+  struct buffer *buffer = render (array, leg, events, clean);
+  struct io *io = NULL;
+
+  if (buffer)
+    io = io_batch_add (batch, leg->device, IO_WRITE, IO_FUA,
+                       leg->superblock->super_offset * SECTOR_SIZE,
+                       round_up (superblock_length (leg->superblock),
+                                 leg->device->limits.logical_block),
+                       buffer, 0);
+  buffer_unref (buffer);
+  return io;
+}
+
+/* Bad-block logs go with clean superblocks only: what was rewritten is durable
+ * on all legs by then.
+ */
+static int
+add_bad_logs (struct array *array, struct leg **legs, unsigned n,
+              struct io_batch *batch)
+{
+  for (unsigned i = 0; i < n; ++i) {
+    int r = leg_add_bad_log (array, legs[i], batch);
+
+    if (r < 0)
+      return r;
+    if (r > 0)
+      array->bad_logs_again = true;
+  }
+  return 0;
 }
 
 /* Write superblocks to these legs at once.  The lock is released for the
@@ -92,46 +144,42 @@ static int
 write_superblocks (struct array *array, struct leg **legs, unsigned n,
                    uint64_t events, bool clean)
 {
-  struct io_batch *batch = io_batch_new (n);
+  struct io_batch *batch = io_batch_new (2 * n);
+  struct io *supers[ARRAY_MAX_LEGS];
   int err = 0;
 
   if (!batch)
     return -ENOMEM;
   for (unsigned i = 0; i < n && err == 0; ++i) {
-    struct buffer *buffer = render (array, legs[i], events, clean);
-    uint64_t length = round_up (superblock_1_length (legs[i]->superblock),
-                                legs[i]->device->limits.logical_block);
-
-    if (!buffer)
-      err = -ENOMEM;
-    else
-      io_batch_add (batch, legs[i]->device, IO_WRITE, IO_FUA,
-                    legs[i]->superblock->super_offset * SECTOR_SIZE, length,
-                    buffer, 0);
-    buffer_unref (buffer);
+    supers[i] = add_superblock (array, legs[i], batch, events, clean);
+    err = supers[i] ? 0 : -ENOMEM;
   }
+  if (err == 0)
+    err = add_bad_logs (array, legs, n, batch);
   if (err == 0) {
     for (unsigned i = 0; i < n; ++i)
       legs[i]->written++;
     array_run_batch (array, batch);
-    err = judge (array, batch, legs, n, events);
+    err = judge (array, batch, legs, supers, n, events);
   }
   io_batch_unref (batch);
   return err;
 }
 
-/* Slots that no in-sync leg fills are faulty in the table.  Only when a
+/* Whoever holds a slot in the table and is not in sync is faulty there from now
+ * on, be the slot filled by another leg or not; and so are the losers of a
+ * split brain, who may not be in the table at all any more.  Only when a
  * generation is begun: until the next, the table is what that one says.
  */
 static void
 record_roles (struct array *array)
 {
-  struct superblock_1 *table = array->table;
+  struct superblock *table = array->table;
 
   for (uint32_t dev = 0; dev < table->max_dev; ++dev) {
     bool working = false;
 
-    if (table->dev_roles[dev] > ROLE_LAST)
+    if (table->dev_roles[dev] > ROLE_LAST && !array_is_loser (array, dev))
       continue;
     for (unsigned i = 0; i < array->nlegs; ++i)
       if (array->legs[i].state == LEG_IN_SYNC
@@ -139,7 +187,7 @@ record_roles (struct array *array)
         working = true;
     if (!working) {
       log_debug (array->log, LOG_SUPERBLOCK,
-                 "superblock: device %u in slot %u recorded as faulty", dev,
+                 "superblock: device %u, role 0x%x, recorded as faulty", dev,
                  table->dev_roles[dev]);
       table->dev_roles[dev] = ROLE_FAULTY;
     }
@@ -221,6 +269,39 @@ put_source_last (struct array *array, struct leg **legs, unsigned n)
     }
 }
 
+/* How far the next generation may go.  A leg is left behind if another one is
+ * two ahead, so several legs go one by one.  But no survivor may ever carry a
+ * number within one of that of a leg which lost a split brain: kernels before
+ * 6.8 believe whoever is within one, whatever the others say of it.  That part,
+ * and a gap that would take too long, is jumped over: a crash then leaves
+ * survivors which look stale, that is less redundancy, but no other data.
+ */
+static uint64_t
+next_events (const struct array *array, unsigned n, uint64_t target)
+{
+  const uint64_t next = array->events + 1, lost = array->loser_events;
+
+  if (n == 1 || target - array->events > EVENTS_STEPS_MAX)
+    return target;
+  if (array->has_loser && next + 1 >= lost && next < lost + 2)
+    return lost + 2;
+  return next;
+}
+
+/* Events that the record of the failures counted so far must reach. */
+static uint64_t
+record_target (const struct array *array, uint64_t failures)
+{
+  uint64_t target = array->events_tried;
+
+  if (array->recorded == failures)
+    return target + 1;
+  /* The header leads by far if an earlier record was interrupted. */
+  target =
+      max_u64 (target + array->margin, bitmap_header (array->bitmap)->events);
+  return array->has_loser ? max_u64 (target, array->loser_events + 2) : target;
+}
+
 /* Bring the array to a generation that has the desired contents, and records
  * all failures counted so far.  -EAGAIN: more legs failed meanwhile.
  */
@@ -244,13 +325,11 @@ attempt (struct array *array)
     return -EAGAIN;
   if (err != 0)
     return err;
-  /* Now events is events_tried: there are margin turns at most. */
-  target =
-      array->events_tried + (array->recorded < failures ? array->margin : 1);
+  /* Now events is events_tried, and the turns are few. */
+  target = record_target (array, failures);
   do {
-    uint64_t next = n == 1 ? target : array->events + 1;
-
-    err = write_generation (array, legs, n, next, clean);
+    err = write_generation (array, legs, n, next_events (array, n, target),
+                            clean);
     if (array->failures != failures)
       return -EAGAIN;
     if (err != 0)
@@ -394,7 +473,10 @@ array_make_clean (struct array *array)
     return err;
   }
   array->clean = true;
-  err = array_update (array);
+  do {
+    array->bad_logs_again = false;
+    err = array_update (array);
+  } while (err == 0 && array->bad_logs_again);
   set_activity (array, ARRAY_CLEAN);
   return err;
 }

@@ -40,8 +40,12 @@ collect (struct array *array, struct io_batch *batch, struct leg_flush *list)
     if (legs[i]->flush_failed)
       err = -EIO;
     if (legs[i]->written == legs[i]->flushed
-        && device_lost_writes (legs[i]->device) == 0)
+        && device_lost_writes (legs[i]->device) == 0) {
+      leg_flush_begins (legs[i]);
+      leg_flush_ends (legs[i]);
       continue;
+    }
+    leg_flush_begins (legs[i]);
     list[count].leg = legs[i];
     list[count++].written = legs[i]->written;
     io_batch_add (batch, legs[i]->device, IO_FLUSH, 0, 0, 0, NULL, 0);
@@ -60,10 +64,14 @@ judge (struct array *array, struct io_batch *batch, struct leg_flush *list)
     legs[i] = list[i].leg;
     assert (legs[i]);
     results[i] = io_batch_get (batch, i)->result;
-    if (results[i] == 0)
+    if (results[i] == 0) {
       legs[i]->flushed = list[i].written;
-    else
+      leg_flush_ends (legs[i]);
+    }
+    else {
       legs[i]->flush_failed = true;
+      leg_flush_failed (legs[i]);
+    }
   }
   return legs_fail (array, legs, results, n, "flushing") ? 0 : -EIO;
 }
@@ -122,6 +130,8 @@ array_flush (struct array *array)
     err = array_flush_legs (array);
     if (err == 0)
       err = array_settle (array);
+    if (err == 0)
+      err = array_log_bad (array);
   }
   rt_mutex_unlock (&array->lock);
   return err;

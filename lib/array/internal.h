@@ -20,7 +20,8 @@
 #include "bitmap/bitmap.h"
 #include "device/aio.h"
 #include "device/device.h"
-#include "format/superblock_1.h"
+#include "format/bad_blocks.h"
+#include "format/superblock.h"
 
 /* Requests larger than this are served in pieces; resync copies in pieces. */
 #define ARRAY_PIECE_BYTES  (32 * MiB)
@@ -29,7 +30,8 @@
 /* A superblock with more events is refused, so that counting up never ends
  * where nobody would accept what we wrote.  No array gets that old.
  */
-#define EVENTS_MAX ((uint64_t)INT64_MAX / 2)
+#define EVENTS_ROOM ((uint64_t)1 << 40) /* what is never added in a run */
+#define EVENTS_MAX  (((uint64_t)1 << 62) - EVENTS_ROOM)
 
 enum leg_state {
   LEG_ABSENT,  /* not usable: could not be opened or understood, stale,
@@ -42,17 +44,39 @@ struct leg {
   /* Constant after array_open. */
   unsigned number; /* in the order given */
   const char *name;
-  struct device *device;           /* NULL if it could not be opened */
-  struct superblock_1 *superblock; /* NULL if it has none that is intact;
-                                    * after array_open changed by the leader
-                                    * of a metadata update only */
-  unsigned slot;                   /* valid unless ABSENT */
-  uint64_t data_offset;            /* bytes */
-  uint64_t bitmap_offset;          /* bytes from the start of the leg */
-  uint64_t bitmap_room;            /* bytes, to whatever follows */
+  struct device *device;         /* NULL if it could not be opened */
+  struct superblock *superblock; /* NULL if it has none that is intact;
+                                  * after array_open changed by the leader
+                                  * of a metadata update only */
+  unsigned slot;                 /* valid unless ABSENT */
+  uint64_t data_offset;          /* bytes */
+  uint64_t bitmap_offset;        /* bytes from the start of the leg */
+  uint64_t bitmap_room;          /* bytes, to whatever follows */
   bool write_mostly;
+  enum array_leg_fate fate;
+  char why_not[160]; /* it is not in sync */
+  /* What would be resynced to it; see explain.c. */
+  enum array_leg_resync resync;
+  uint64_t resync_bytes;
+  const struct leg *resync_source;
+  char why[160];
 
-  /* Under the lock. */
+  /* Under the lock; of bad, whether there is one is constant. */
+  struct bad_blocks *bad; /* what may not be read of it now; NULL: its log
+                           * had nothing at assembly */
+  struct bad_blocks *bad_flushed;  /* ... when the last good flush was
+                                    * submitted: what it lacks is durable */
+  struct bad_blocks *bad_flushing; /* ... when the one under way was */
+  /* Times that bad has shrunk; and how many of those these know: bad_flushed,
+   * bad_flushing, the log that is to be written, and the one that is there.
+   */
+  uint64_t bad_removals;
+  uint64_t bad_removals_flushed, bad_removals_flushing;
+  uint64_t bad_removals_next, bad_removals_logged;
+  uint8_t *bad_log; /* the log as it durably is on the leg; this and the
+                     * next: by the leader of a metadata update */
+  struct buffer *bad_log_next; /* ... as it is to become, and may be; or NULL */
+
   enum leg_state state;
   unsigned reads;     /* in flight */
   uint64_t read_next; /* where the last read ended */
@@ -96,18 +120,26 @@ struct array {
   struct bitmap_store store;
   bool bitmap_rewrite;     /* copies differ from the merge: write them all */
   bool bitmap_stale;       /* ... and some copy is stale or unusable */
+  bool has_bitmap;         /* on the legs; else in memory only */
+  char full_why[96];       /* why every chunk counts as marked; "": not so */
   uint64_t events_cleared; /* durable on every in-sync leg; under the lock */
+  bool has_loser;          /* of a split brain that force_source settles */
+  uint64_t loser_events;   /* ... the highest that one has */
 
   /* Metadata; see events.c. */
-  struct superblock_1 *table; /* the newest generation: roles, clean */
-  uint64_t events;            /* durable on every in-sync leg */
-  uint64_t events_tried;      /* the highest that any leg may carry: of the
-                               * newest generation, be it complete or not */
-  bool clean;                 /* what the next update writes */
+  struct superblock *table; /* the newest generation: roles, clean */
+  uint64_t resync_from;     /* bytes; at assembly, if not clean: below that the
+                             * legs are equal, bitmap or not */
+  uint64_t events;          /* durable on every in-sync leg */
+  uint64_t events_tried;    /* the highest that any leg may carry: of the
+                             * newest generation, be it complete or not */
+  bool clean;               /* what the next update writes */
   struct rounds updates;
-  uint64_t failures; /* legs lost, counted in memory */
-  uint64_t recorded; /* ... of which this many are on record */
-  uint64_t margin;   /* events by which the next record must lead */
+  uint64_t failures;   /* legs lost, counted in memory */
+  uint64_t recorded;   /* ... of which this many are on record */
+  uint64_t margin;     /* events by which the next record must lead */
+  bool has_bad;        /* constant: some leg had bad blocks at assembly */
+  bool bad_logs_again; /* the bad-block logs need another update */
   uint64_t update_errors;
   uint64_t metadata_updates;
 
@@ -135,12 +167,14 @@ struct array {
   bool resync_again; /* the chunk under resync was left unequal meanwhile */
   struct leg *copying_from;   /* its bytes are being written to others, in
                                * resync_chunk; NULL: none */
+  uint64_t copying_at;        /* ... at this offset */
   struct rt_cond copied_cond; /* no longer */
   uint64_t resync_chunk;
   uint64_t resync_chunks, resync_bytes; /* counters */
 
   /* Requests, counted. */
   uint64_t reads, flush_requests, clear_flushes;
+  uint64_t bad_reads; /* of which a part is bad on all legs */
   struct rt_atomic write_requests, zeroes; /* without the lock */
 };
 
@@ -171,16 +205,52 @@ extern unsigned
 array_working_legs (struct array *array, struct leg *legs[ARRAY_MAX_LEGS]);
 /* Submit the batch and wait for it, with the lock released meanwhile. */
 extern void array_run_batch (struct array *array, struct io_batch *batch);
-/* What resync copies from, and what reads of unequal chunks use: the lowest
- * in-sync slot that is not write-mostly, as the kernel's.
+/* The higher, the later a leg is a source.  This does not change while we run,
+ * so that the source of a block becomes another one only if that block is
+ * written, and so equal.
+ */
+static inline unsigned
+leg_reluctance (const struct leg *leg)
+{
+  return (leg->bad ? 2 : 0) + (leg->write_mostly ? 1 : 0);
+}
+/* What resync copies from, and what reads of unequal chunks use: of the in-sync
+ * legs the lowest slot that is not write-mostly, as the kernel's, and without
+ * bad blocks, if there is one.
  */
 extern struct leg *array_source (struct array *array);
 
-/* ---- assemble.c, load.c ---- */
+/* ---- assembly: probe.c, roles.c, assemble.c, load.c, explain.c ---- */
 
-/* Without the lock, by array_open. */
+/* These are called without the lock, by array_open. */
+
+/* Find the leg's superblock, or say in leg->why_not why it has none.  0 or
+ * -ENOMEM.
+ */
+extern int leg_probe (struct array *array, struct leg *leg);
+/* Who is left out, and who decides: *freshest.  Sets fate and why_not of those
+ * that are not used.  0, -EINVAL, -ENOMEM.
+ */
+extern int array_judge_roles (struct array *array, struct leg **freshest);
+/* The leg is not used, and why: a format and its arguments. */
+extern void
+leg_reject (struct leg *leg, enum array_leg_fate fate, const char *format, ...)
+    __attribute__ ((format (printf, 3, 4)));
+/* That device number lost a split brain. */
+extern bool array_is_loser (const struct array *array, uint32_t dev_number);
+/* Where things are on the leg. */
+extern int leg_place (struct array *array, struct leg *leg);
+/* events_cleared of the leg's own bitmap, if that can be believed; else 0.
+ * *leads: only if the record of a forced source was interrupted, since it leads
+ * the events, or they the superblock's.  -ENOMEM.
+ */
+extern int leg_events_cleared (struct array *array, const struct leg *leg,
+                               uint64_t *events_cleared, bool *leads);
 extern int array_assemble (struct array *array);
 extern int array_load_bitmap (struct array *array);
+/* Lines for people: the legs that are not used; what happens to the others. */
+extern void array_explain_unused (struct array *array);
+extern void array_explain (struct array *array);
 
 /* ---- events.c ---- */
 
@@ -197,9 +267,61 @@ extern int array_make_active (struct array *array);
 /* Mark the array clean; only with no write in flight. */
 extern int array_make_clean (struct array *array);
 
+/* ---- bad.c: bad blocks ---- */
+
+/* Load the log of a leg that is about to be in sync and whose superblock has
+ * FEATURE_BAD_BLOCKS.  Without the lock, by array_assemble.  0, -EINVAL with a
+ * line, -EIO or -ENOMEM.
+ */
+extern int leg_load_bad_blocks (struct array *array, struct leg *leg);
+extern void leg_free_bad_blocks (struct leg *leg);
+/* In its list now. */
+extern uint64_t leg_bad_sectors (const struct leg *leg);
+/* Bytes from offset on that are good on the leg, up to length; and that are
+ * bad.  One of them is 0.  Here and below offset and length, and what is
+ * returned, are multiples of the array's logical block.
+ */
+extern uint64_t
+leg_good_length (const struct array *array, const struct leg *leg,
+                 uint64_t offset, uint64_t length);
+extern uint64_t
+leg_bad_length (const struct array *array, const struct leg *leg,
+                uint64_t offset, uint64_t length);
+/* Bytes from offset on, up to length, for which the same in-sync legs are good.
+ */
+extern uint64_t
+array_same_length (struct array *array, uint64_t offset, uint64_t length);
+/* The whole range, bytes, has been written to the leg. */
+extern void leg_rewritten (struct leg *leg, uint64_t offset, uint64_t length);
+/* A flush of the leg is about to be submitted; and it has succeeded. */
+extern void leg_flush_begins (struct leg *leg);
+extern void leg_flush_ends (struct leg *leg);
+/* Or it has failed, and what was rewritten may be lost: if the leg must stay,
+ * its blocks are as bad as they were.
+ */
+extern void leg_flush_failed (struct leg *leg);
+/* Bring the logs up to what is flushed: until then a crash would make data that
+ * was rewritten, and flushed, unreadable again.  0 or -EIO.
+ */
+extern int array_log_bad (struct array *array);
+/* Add the log's write to a batch that carries the leg's superblock, if the log
+ * differs from what is flushed.  0, 1 if another update must follow, or
+ * -ENOMEM.
+ */
+extern int
+leg_add_bad_log (struct array *array, struct leg *leg, struct io_batch *batch);
+/* The batch has ended, be the log's write in it or not, good or not. */
+extern void leg_bad_log_written (struct leg *leg, struct io_batch *batch);
+
 /* ---- store_legs.c ---- */
 
 extern void store_legs_init (struct array *array);
+
+/* ---- store_none.c: no bitmap on the legs ---- */
+
+extern void store_none_init (struct array *array);
+/* In place of array_load_bitmap. */
+extern int array_load_no_bitmap (struct array *array);
 
 /* ---- flush.c ---- */
 
@@ -236,20 +358,25 @@ array_write_locked (struct array *array, enum write_kind kind, uint64_t offset,
 extern uint64_t array_reads_as_of (const struct array *array);
 
 /* Read blocks (as above; what needs resync lies in one chunk) into a new
- * buffer.  mine: the caller holds the range.  0, -EIO or -ENOMEM.
+ * buffer.  *length becomes less, a block at least, if no leg is good for all of
+ * it.  mine: the caller holds the range.  0, -EIO or -ENOMEM; -EAGAIN: what
+ * needs resync spans chunks now, ask for less.
  */
 extern int
-array_read_blocks (struct array *array, uint64_t offset, uint64_t length,
+array_read_blocks (struct array *array, uint64_t offset, uint64_t *length,
                    bool mine, struct buffer **buffer);
-/* -EAGAIN besides: what needs resync spans chunks now, ask for less. */
-/* The leg that serves an unequal chunk. */
-extern struct leg *array_chunk_source (struct array *array, uint64_t chunk);
+/* The leg that serves the block at offset, which is in an unequal chunk; NULL:
+ * it is bad on all of them.  The same one for array_same_length.
+ */
+extern struct leg *array_source_at (struct array *array, uint64_t offset);
 /* That leg cannot be read there: another one serves the whole chunk from now
  * on.  Waits while resync copies that leg's bytes in the chunk.  False if there
  * is none.
  */
-extern bool array_change_source (struct array *array, uint64_t chunk,
+extern bool array_change_source (struct array *array, uint64_t offset,
                                  struct leg *unreadable);
+/* May equal chunks be read from another leg than this one was? */
+extern bool array_source_is_special (const struct array *array, uint64_t chunk);
 /* The chunk is equal again. */
 extern void array_forget_source (struct array *array, uint64_t chunk);
 

@@ -139,13 +139,13 @@ array_working_legs (struct array *array, struct leg *legs[ARRAY_MAX_LEGS])
 struct leg *
 array_source (struct array *array)
 {
-  struct leg *legs[ARRAY_MAX_LEGS];
+  struct leg *legs[ARRAY_MAX_LEGS], *source = NULL;
   unsigned n = array_working_legs (array, legs);
 
   for (unsigned i = 0; i < n; ++i)
-    if (!legs[i]->write_mostly)
-      return legs[i];
-  return n > 0 ? legs[0] : NULL;
+    if (!source || leg_reluctance (legs[i]) < leg_reluctance (source))
+      source = legs[i];
+  return source;
 }
 
 void

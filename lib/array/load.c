@@ -15,17 +15,21 @@
  * Events that lead the superblock's by far cannot be right: an update writes
  * the header first, but none is begun before the last one has reached the
  * superblocks.  The header, which has no checksum, is damaged, and its copy
- * counts as stale as well.
+ * counts as stale as well.  But the record of a forced source may have been
+ * interrupted (roles.c): then events_cleared leads as well.
  *
  * A copy that cannot be read, or has no header at all, is written anew from
  * the others.  A header that we do not understand, or of another array, is
- * refused, and so is an array without any bitmap.
+ * refused, and so is an array of which some legs have a bitmap and some have
+ * none.  With read_only nothing is refused for its bitmap: without one that can
+ * be used, all is read from the source if the array is not clean.
  */
 
 #include <config.h>
 
 #include <assert.h>
 #include <errno.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "array/internal.h"
@@ -59,39 +63,62 @@ complain (struct array *array, const struct leg *leg,
   log_error (array->log, "leg %s: bitmap: %s", leg->name, text);
 }
 
+/* The copy is stale: what the first one says is kept for people. */
+static void
+set_stale (struct array *array, struct copy *copy)
+{
+  copy->state = COPY_STALE;
+  if (array->full_why[0] != '\0')
+    return;
+  if (copy->header.events < array->events
+      && !(copy->header.state & BITMAP_STALE))
+    snprintf (array->full_why, sizeof array->full_why,
+              "its bitmap is stale: events %ju < %ju",
+              (uintmax_t)copy->header.events, (uintmax_t)array->events);
+  else
+    snprintf (array->full_why, sizeof array->full_why,
+              copy->header.state & BITMAP_STALE
+                  ? "its bitmap is marked as stale"
+                  : "its bitmap is damaged");
+}
+
 /* Is a decoded header that of this array, and fresh?  0 or -EINVAL. */
 static int
 judge_header (struct array *array, struct copy *copy)
 {
-  const struct superblock_1 *sb = copy->leg->superblock;
+  const struct superblock *sb = copy->leg->superblock;
   uint64_t sectors = copy->leg->device->limits.size / SECTOR_SIZE;
   struct format_error error;
+  char uuid[FORMAT_UUID_TEXT];
 
   if (memcmp (copy->header.uuid, sb->set_uuid, sizeof sb->set_uuid) != 0) {
     log_error (array->log,
-               "leg %s: bitmap: field uuid: it is the bitmap of another "
-               "array, expected %s",
-               copy->leg->name, array->uuid);
+               "leg %s: bitmap: field uuid: found %s, expected %s; it is the "
+               "bitmap of another array",
+               copy->leg->name,
+               superblock_uuid (sb->version, copy->header.uuid, uuid),
+               array->uuid);
     return -EINVAL;
   }
   if (layout_check (sb, &copy->header, sectors, &error) != 0) {
     complain (array, copy->leg, &error);
     return -EINVAL;
   }
-  if (copy->header.events > array->events + HEADER_LEAD_MAX) {
+  if (copy->header.events > max_u64 (array->events, copy->header.events_cleared)
+                                + HEADER_LEAD_MAX) {
     log_error (array->log,
                "leg %s: bitmap: field events: found %ju, expected %ju to %ju; "
                "it is damaged and counts as stale",
                copy->leg->name, (uintmax_t)copy->header.events,
                (uintmax_t)array->events,
                (uintmax_t)array->events + HEADER_LEAD_MAX);
+    set_stale (array, copy);
     copy->header.events = copy->header.events_cleared = 0;
-    copy->state = COPY_STALE;
   }
   else if (copy->header.state & BITMAP_STALE) {
     log_notice (array->log, "leg %s: bitmap: it is marked as stale",
                 copy->leg->name);
-    copy->state = COPY_STALE;
+    set_stale (array, copy);
   }
   else if (copy->header.events < array->events) {
     log_notice (array->log,
@@ -99,7 +126,7 @@ judge_header (struct array *array, struct copy *copy)
                 "superblock",
                 copy->leg->name, (uintmax_t)copy->header.events,
                 (uintmax_t)array->events);
-    copy->state = COPY_STALE;
+    set_stale (array, copy);
   }
   else
     copy->state = COPY_VALID;
@@ -138,9 +165,51 @@ read_header (struct array *array, struct copy *copy)
       complain (array, leg, &error);
     else
       err = judge_header (array, copy);
+    if (err == -EINVAL && array->options.read_only)
+      err = 0; /* not used, and not harmed */
   }
   buffer_unref (buffer);
   return err;
+}
+
+int
+leg_events_cleared (struct array *array, const struct leg *leg,
+                    uint64_t *events_cleared, bool *leads)
+{
+  const struct superblock *sb = leg->superblock;
+  struct bitmap_superblock header;
+  struct format_error error;
+  struct buffer *buffer;
+  bool intact;
+  int err;
+
+  *events_cleared = 0;
+  *leads = false;
+  if (!(sb->feature_map & FEATURE_BITMAP_OFFSET))
+    return 0;
+  buffer = buffer_new (BITMAP_PAGE_BYTES);
+  if (!buffer)
+    return -ENOMEM;
+  err = device_run (
+      leg->device, IO_READ, 0,
+      (uint64_t)((int64_t)sb->super_offset + sb->bitmap_offset) * SECTOR_SIZE,
+      leg->device->limits.logical_block, buffer);
+  if (err == 0
+      && bitmap_superblock_decode (buffer->data, &header, &intact, &error) == 0
+      && memcmp (header.uuid, sb->set_uuid, sizeof header.uuid) == 0
+      && !(header.state & BITMAP_STALE) && header.events >= sb->events
+      && header.events_cleared <= EVENTS_MAX
+      && header.events
+             <= max_u64 (sb->events, header.events_cleared) + HEADER_LEAD_MAX) {
+    *events_cleared = header.events_cleared;
+    *leads = header.events_cleared > header.events + 1
+             || header.events > sb->events + HEADER_LEAD_MAX;
+  }
+  else
+    log_debug (array->log, LOG_LEGS, "leg %s: events_cleared is not known",
+               leg->name);
+  buffer_unref (buffer);
+  return err == -ENOMEM ? err : 0;
 }
 
 /* ---- pages ---- */
@@ -212,7 +281,7 @@ check_full_resync (struct array *array, bool stale)
   const char *why =
       stale ? "its bitmap is stale" : "every chunk is marked in its bitmap";
 
-  if (array_in_sync (array) < 2
+  if (array_in_sync (array) < 2 || array->options.read_only
       || bitmap_needed (array->bitmap) < bitmap_chunk_count (array->bitmap))
     return 0;
   if (array->options.refuse_full_resync) {
@@ -271,37 +340,37 @@ merge_headers (struct array *array, const struct copy *copies, unsigned n,
 }
 
 static int
-check_copies (struct array *array, const struct copy *copies, unsigned n,
+check_copies (struct array *array, struct copy *copies, unsigned n,
               unsigned *valid)
 {
   const struct copy *first = NULL;
 
   *valid = 0;
   for (unsigned i = 0; i < n; ++i) {
-    if (copies[i].state != COPY_VALID)
-      array->bitmap_rewrite = array->bitmap_stale = true;
-    if (copies[i].state == COPY_UNUSABLE)
-      continue;
-    *valid += copies[i].state == COPY_VALID;
-    if (!first)
-      first = &copies[i];
-    if (copies[i].header.chunksize != first->header.chunksize) {
+    struct copy *copy = &copies[i];
+
+    if (copy->state != COPY_UNUSABLE && first
+        && copy->header.chunksize != first->header.chunksize) {
       log_error (array->log,
                  "leg %s: bitmap: field chunksize: found %u, expected %u as "
                  "on leg %s",
-                 copies[i].leg->name, copies[i].header.chunksize,
+                 copy->leg->name, copy->header.chunksize,
                  first->header.chunksize, first->leg->name);
       return -EINVAL;
     }
+    if (copy->state != COPY_VALID)
+      array->bitmap_rewrite = array->bitmap_stale = true;
+    *valid += copy->state == COPY_VALID;
+    if (!first && copy->state != COPY_UNUSABLE)
+      first = copy;
   }
-  if (!first) {
-    log_error (array->log,
-               "array %s: no leg has a bitmap that can be used; an array "
-               "without one cannot be served yet",
-               array->uuid);
-    return -EINVAL;
-  }
-  return 0;
+  if (first)
+    return 0;
+  log_error (array->log,
+             "array %s: no leg has a bitmap that can be used; mdadm --assemble "
+             "--update=no-bitmap takes it away, or read the array (nbdkit -r)",
+             array->uuid);
+  return -EINVAL;
 }
 
 /* Each leg has room for the bitmap that it will be given, those whose own copy
@@ -334,72 +403,111 @@ check_room (struct array *array, const struct copy *copies, unsigned n,
   return 0;
 }
 
-static void
-announce (struct array *array)
+static bool
+leg_has_bitmap (const struct leg *leg)
 {
-  const char *state = array_whole (array) ? "all legs in sync" : "degraded";
+  return leg->superblock->feature_map & FEATURE_BITMAP_OFFSET;
+}
 
-  if (bitmap_needed (array->bitmap) > 0 && array_in_sync (array) < 2)
-    log_notice (array->log,
-                "array %s: %u of %u legs, %s; not clean: %ju of %ju chunks "
-                "marked, and no other leg to resync",
-                array->uuid, array_in_sync (array), array->table->raid_disks,
-                state, (uintmax_t)bitmap_needed (array->bitmap),
-                (uintmax_t)bitmap_chunk_count (array->bitmap));
-  else if (bitmap_needed (array->bitmap) > 0)
-    log_notice (array->log,
-                "array %s: %u of %u legs, %s; not clean: %ju of %ju chunks "
-                "marked, to be resynced from leg %s",
-                array->uuid, array_in_sync (array), array->table->raid_disks,
-                state, (uintmax_t)bitmap_needed (array->bitmap),
-                (uintmax_t)bitmap_chunk_count (array->bitmap),
-                array_source (array)->name);
-  else
-    log_notice (array->log, "array %s: %u of %u legs, %s; %s", array->uuid,
-                array_in_sync (array), array->table->raid_disks, state,
-                array->clean ? "clean" : "not clean, but no chunk is marked");
+/* Legs have a bitmap as the freshest has, or all have none. */
+static int
+check_features (struct array *array, struct leg *const *legs, unsigned n)
+{
+  const char *like = "the freshest";
+
+  for (unsigned i = 0; i < n; ++i)
+    if (leg_has_bitmap (legs[i]) == array->has_bitmap)
+      like = legs[i]->name;
+  for (unsigned i = 0; i < n; ++i) {
+    bool has = leg_has_bitmap (legs[i]);
+
+    if (has == array->has_bitmap)
+      continue;
+    log_error (array->log,
+               "leg %s: field feature_map: found %s internal bitmap, expected "
+               "%s as on leg %s; examine the legs with mdadm",
+               legs[i]->name, has ? "an" : "no", has ? "none" : "one", like);
+    return -EINVAL;
+  }
+  return 0;
+}
+
+/* The bitmap from its copies, of which one at least can be used. */
+static int
+load_bitmap (struct array *array, struct copy *copies, unsigned n)
+{
+  struct bitmap_superblock header;
+  unsigned valid = 0;
+  int err = check_copies (array, copies, n, &valid);
+
+  if (err == 0) {
+    merge_headers (array, copies, n, &header);
+    err = check_room (array, copies, n, &header);
+  }
+  if (err != 0)
+    return err;
+  array->bitmap = bitmap_new (&header, array->size, &array->store, &array->lock,
+                              array->log);
+  if (!array->bitmap)
+    return -ENOMEM;
+  err = load_copies (array, copies, n, &valid);
+  if (err == 0 && valid == 0)
+    err = bitmap_load_all_set (array->bitmap, !array->clean);
+  if (valid > 0)
+    array->full_why[0] = '\0';
+  else if (array->full_why[0] == '\0')
+    snprintf (array->full_why, sizeof array->full_why,
+              "its bitmap cannot be read");
+  return err == 0 ? check_full_resync (array, valid == 0) : err;
+}
+
+/* Nothing of the bitmap can be used, and nothing will be written: as if there
+ * were none.
+ */
+static int
+read_without (struct array *array)
+{
+  bitmap_free (array->bitmap);
+  array->bitmap = NULL;
+  array->bitmap_rewrite = array->bitmap_stale = false;
+  array->resync_from = 0;
+  if (array->full_why[0] == '\0')
+    snprintf (array->full_why, sizeof array->full_why,
+              "no bitmap that can be used, and the array is not clean");
+  log_notice (array->log,
+              "array %s: its bitmap cannot be used; reading goes on without",
+              array->uuid);
+  return array_load_no_bitmap (array);
 }
 
 int
 array_load_bitmap (struct array *array)
 {
   struct leg *legs[ARRAY_MAX_LEGS];
-  struct copy *copies = rt_calloc (ARRAY_MAX_LEGS, sizeof *copies);
-  unsigned n = array_working_legs (array, legs), valid = 0;
-  struct bitmap_superblock header;
-  int err = copies ? 0 : -ENOMEM;
+  unsigned n = array_working_legs (array, legs);
+  struct copy *copies;
+  int err = check_features (array, legs, n);
 
+  if (!array->has_bitmap && (err == 0 || array->options.read_only)) {
+    log_notice (array->log,
+                "array %s: it has no bitmap: after a crash all of it is "
+                "resynced; mdadm --grow --bitmap=internal adds one",
+                array->uuid);
+    return array_load_no_bitmap (array);
+  }
+  if (err != 0)
+    return array->options.read_only ? read_without (array) : err;
+  copies = rt_calloc (ARRAY_MAX_LEGS, sizeof *copies);
+  if (!copies)
+    return -ENOMEM;
   for (unsigned i = 0; i < n && err == 0; ++i) {
-    if (!(legs[i]->superblock->feature_map & FEATURE_BITMAP_OFFSET)) {
-      log_error (array->log,
-                 "leg %s: field feature_map: found no internal bitmap; an "
-                 "array without one cannot be served yet",
-                 legs[i]->name);
-      err = -EINVAL;
-      break;
-    }
     copies[i].leg = legs[i];
     err = read_header (array, &copies[i]);
   }
   if (err == 0)
-    err = check_copies (array, copies, n, &valid);
-  if (err == 0) {
-    merge_headers (array, copies, n, &header);
-    err = check_room (array, copies, n, &header);
-  }
-  if (err == 0) {
-    array->bitmap = bitmap_new (&header, array->size, &array->store,
-                                &array->lock, array->log);
-    err = array->bitmap ? 0 : -ENOMEM;
-  }
-  if (err == 0)
-    err = load_copies (array, copies, n, &valid);
-  if (err == 0 && valid == 0)
-    err = bitmap_load_all_set (array->bitmap, !array->clean);
+    err = load_bitmap (array, copies, n);
   rt_free (copies);
-  if (err == 0)
-    err = check_full_resync (array, valid == 0);
-  if (err == 0)
-    announce (array);
+  if (err == -EINVAL && array->options.read_only)
+    err = read_without (array);
   return err;
 }

@@ -3,13 +3,20 @@
 
 /* Reading: which leg may serve it, and what if it cannot.
  *
- *   1. A leg that is not in sync serves nothing.
- *   2. Where a chunk needs resync, all reads go to the leg that resync copies
- *      from, so that they see one version.  If it cannot be read there, the
- *      source changes for that whole chunk, once, and is remembered.
- *   3. What overlaps a write in flight is read from one fixed leg.
+ *   1. A leg that is not in sync serves nothing, and no leg serves what is bad
+ *      there (bad.c): a read is cut where that begins, or ends.
+ *   2. Where a chunk needs resync, all reads of a block go to the leg that
+ *      resync copies it from, so that they see one version.  If it cannot be
+ *      read there, the source changes for that whole chunk, once, and is
+ *      remembered.
+ *   3. What overlaps a write in flight is read from one fixed leg for each
+ *      block, the first that is good there.
  *   4. Otherwise from the leg with the fewest reads under way, write-mostly
  *      ones last; a write that comes later waits for such a read.
+ *
+ * The leg of 2 and 3 is a matter of the block, not of how much was asked for.
+ * When it becomes another one, since the chunk is equal or the block good
+ * again, reads that are under way there begin again.
  *
  * A read error does not fail the leg, since its other sectors are as good as
  * ever: another leg answers.  A leg that does not answer at all has failed.
@@ -25,14 +32,52 @@
 
 /* ---- the source of unequal chunks ---- */
 
-struct leg *
-array_chunk_source (struct array *array, uint64_t chunk)
+static bool
+good_at (const struct array *array, const struct leg *leg, uint64_t offset)
+{
+  const uint32_t block = array->logical_block;
+
+  return leg_good_length (array, leg, round_down (offset, block), block) > 0;
+}
+
+/* The lowest slot of the least reluctant that are good there; not unfit. */
+static struct leg *
+best_source (struct array *array, uint64_t offset, const struct leg *unfit)
+{
+  struct leg *legs[ARRAY_MAX_LEGS], *best = NULL;
+  unsigned n = array_working_legs (array, legs);
+
+  for (unsigned i = 0; i < n; ++i)
+    if (legs[i] != unfit && good_at (array, legs[i], offset)
+        && (!best || leg_reluctance (legs[i]) < leg_reluctance (best)))
+      best = legs[i];
+  return best;
+}
+
+static struct leg *
+override_of (const struct array *array, uint64_t chunk)
 {
   for (unsigned i = 0; i < array->noverrides; ++i)
-    if (array->overrides[i].chunk == chunk
-        && array->overrides[i].leg->state == LEG_IN_SYNC)
+    if (array->overrides[i].chunk == chunk)
       return array->overrides[i].leg;
-  return array_source (array);
+  return NULL;
+}
+
+struct leg *
+array_source_at (struct array *array, uint64_t offset)
+{
+  struct leg *leg =
+      override_of (array, offset / bitmap_chunk_bytes (array->bitmap));
+
+  if (leg && leg->state == LEG_IN_SYNC && good_at (array, leg, offset))
+    return leg;
+  return best_source (array, offset, NULL);
+}
+
+bool
+array_source_is_special (const struct array *array, uint64_t chunk)
+{
+  return array->has_bad || override_of (array, chunk) != NULL;
 }
 
 /* What resync has read of the source is about to be on all legs: whoever went
@@ -46,7 +91,8 @@ wait_for_copy (struct array *array, uint64_t chunk, const struct leg *unfit)
 
   while (array->copying_from && array->resync_chunk == chunk
          && (array->copying_from == unfit
-             || array->copying_from != array_chunk_source (array, chunk))) {
+             || array->copying_from
+                    != array_source_at (array, array->copying_at))) {
     rt_cond_wait (&array->copied_cond, &array->lock);
     waited = true;
   }
@@ -54,35 +100,29 @@ wait_for_copy (struct array *array, uint64_t chunk, const struct leg *unfit)
 }
 
 bool
-array_change_source (struct array *array, uint64_t chunk,
+array_change_source (struct array *array, uint64_t offset,
                      struct leg *unreadable)
 {
-  struct leg *legs[ARRAY_MAX_LEGS];
-  unsigned n;
+  const uint64_t chunk = offset / bitmap_chunk_bytes (array->bitmap);
+  struct leg *other;
 
   (void)wait_for_copy (array, chunk, unreadable);
-  n = array_working_legs (array, legs);
-  if (array_chunk_source (array, chunk) != unreadable)
+  if (array_source_at (array, offset) != unreadable)
     return true; /* somebody else has changed it */
-  for (unsigned i = 0; i < array->noverrides; ++i)
-    if (array->overrides[i].chunk == chunk)
-      return false; /* once */
-  if (array->noverrides == SOURCE_OVERRIDES)
+  if (override_of (array, chunk))
+    return false; /* once */
+  other = best_source (array, offset, unreadable);
+  if (!other || array->noverrides == SOURCE_OVERRIDES)
     return false;
-  for (unsigned i = 0; i < n; ++i) {
-    if (legs[i] == unreadable)
-      continue;
-    array->overrides[array->noverrides].chunk = chunk;
-    array->overrides[array->noverrides++].leg = legs[i];
-    array->source_changes++;
-    log_notice (array->log,
-                "leg %s: slot %u: cannot be read in chunk %ju, which is to "
-                "be resynced; leg %s is its source from now on",
-                unreadable->name, unreadable->slot, (uintmax_t)chunk,
-                legs[i]->name);
-    return true;
-  }
-  return false;
+  array->overrides[array->noverrides].chunk = chunk;
+  array->overrides[array->noverrides++].leg = other;
+  array->source_changes++;
+  log_notice (array->log,
+              "leg %s: slot %u: cannot be read in chunk %ju, which is to "
+              "be resynced; leg %s is its source from now on",
+              unreadable->name, unreadable->slot, (uintmax_t)chunk,
+              other->name);
+  return true;
 }
 
 void
@@ -97,52 +137,88 @@ array_forget_source (struct array *array, uint64_t chunk)
 
 /* ---- choosing a leg ---- */
 
-static bool
-better (const struct leg *a, const struct leg *b, uint64_t offset)
-{
-  if (a->write_mostly != b->write_mostly)
-    return b->write_mostly;
-  if (a->reads != b->reads)
-    return a->reads < b->reads;
-  return a->read_next == offset && b->read_next != offset;
-}
-
 struct choice {
+  /* What was asked for. */
+  uint64_t offset, length; /* which is cut to what the leg can serve */
+  bool mine;
+  unsigned tried; /* bit n: leg number n failed to read it */
+
   struct leg *leg; /* NULL: nobody can serve it */
   bool needed;     /* it is the source of a chunk that needs resync */
   bool shared;     /* any leg might have served it */
 };
 
-/* tried: bit n says that leg number n failed to read it. */
-static struct choice
-choose (struct array *array, uint64_t offset, uint64_t length, bool mine,
-        unsigned tried)
+/* a, which is good for that many bytes, rather than b? */
+static bool
+better (const struct leg *a, uint64_t a_good, const struct leg *b,
+        uint64_t b_good, uint64_t offset)
 {
-  struct choice choice = { NULL, false, false };
+  if (a->write_mostly != b->write_mostly)
+    return b->write_mostly;
+  if (a_good != b_good)
+    return a_good > b_good;
+  if (a->reads != b->reads)
+    return a->reads < b->reads;
+  return a->read_next == offset && b->read_next != offset;
+}
+
+/* Of equal legs.  balance: any of them will do; else the first that is good,
+ * and all of it is either good or bad on each.
+ */
+static void
+choose_equal (struct array *array, struct choice *choice, bool balance)
+{
   struct leg *legs[ARRAY_MAX_LEGS];
   unsigned n = array_working_legs (array, legs);
-  enum range_overlap overlap = RANGE_FREE;
+  uint64_t limit = choice->length, length = 0;
 
-  if (!mine)
+  for (unsigned i = 0; i < n; ++i) {
+    struct leg *leg = legs[i];
+    uint64_t good =
+        leg_good_length (array, leg, choice->offset, choice->length);
+
+    if (choice->tried >> leg->number & 1)
+      continue;
+    if (good == 0) {
+      /* Not all of it from a write-mostly one for a bad block. */
+      if (!leg->write_mostly)
+        limit = min_u64 (
+            limit, leg_bad_length (array, leg, choice->offset, choice->length));
+      continue;
+    }
+    if (!choice->leg
+        || (balance && better (leg, good, choice->leg, length, choice->offset))
+        || (choice->leg->write_mostly && !leg->write_mostly)) {
+      choice->leg = leg;
+      length = good;
+    }
+  }
+  if (choice->leg)
+    choice->length =
+        choice->leg->write_mostly ? min_u64 (length, limit) : length;
+}
+
+static void
+choose (struct array *array, struct choice *choice)
+{
+  enum range_overlap overlap = RANGE_FREE;
+  const uint64_t offset = choice->offset, length = choice->length;
+
+  choice->leg = NULL;
+  choice->needed = choice->shared = false;
+  if (!choice->mine)
     overlap = ranges_overlap (&array->ranges, offset, length);
   if (overlap == RANGE_DEAD)
-    return choice;
-  if (bitmap_range_needed (array->bitmap, offset, length)) {
-    choice.needed = true;
-    choice.leg =
-        array_chunk_source (array, offset / bitmap_chunk_bytes (array->bitmap));
-    return choice;
+    return;
+  choice->needed = bitmap_range_needed (array->bitmap, offset, length);
+  if (choice->needed || overlap != RANGE_FREE)
+    choice->length = array_same_length (array, offset, length);
+  if (choice->needed)
+    choice->leg = array_source_at (array, offset);
+  else {
+    choice->shared = !choice->mine && overlap == RANGE_FREE;
+    choose_equal (array, choice, overlap == RANGE_FREE);
   }
-  choice.shared = !mine && overlap == RANGE_FREE;
-  for (unsigned i = 0; i < n; ++i) {
-    if (tried >> legs[i]->number & 1)
-      continue;
-    if (!choice.leg
-        || (overlap == RANGE_FREE && better (legs[i], choice.leg, offset))
-        || (choice.leg->write_mostly && !legs[i]->write_mostly))
-      choice.leg = legs[i];
-  }
-  return choice;
 }
 
 /* Errors come in floods: tell the first, then each time they have doubled. */
@@ -159,16 +235,32 @@ count_error (struct array *array, struct leg *leg, uint64_t offset,
                strerror (-err), (uintmax_t)leg->read_errors);
 }
 
-/* May what was read of the leg be believed?  Not if the leg has failed while
- * it was being read: it may have lost what its cache held, and another leg
- * has taken writes without it.  Nor if the source of unequal chunks has
- * changed: others may have seen the new one already.
+/* Would it go to the same leg now?  Others may have, and may have seen more, or
+ * less, of a write that is under way.
  */
 static bool
-still_good (const struct array *array, struct choice choice, uint64_t changes)
+same_choice (struct array *array, const struct choice *choice)
 {
-  return choice.leg->state == LEG_IN_SYNC
-         && (!choice.needed || array->source_changes == changes);
+  struct choice now = *choice;
+
+  choose (array, &now);
+  return now.shared || !now.leg
+         || (now.leg == choice->leg && now.length >= choice->length);
+}
+
+/* May what was read of the leg be believed?  Not if the leg has failed while
+ * it was being read: it may have lost what its cache held, and another leg
+ * has taken writes without it.  Nor if blocks are bad again, nor if the source
+ * of unequal chunks has changed: others may have seen the new one already.
+ */
+static bool
+still_good (struct array *array, const struct choice *choice, uint64_t changes)
+{
+  return choice->leg->state == LEG_IN_SYNC
+         && leg_good_length (array, choice->leg, choice->offset, choice->length)
+                == choice->length
+         && (!choice->needed || array->source_changes == changes)
+         && (choice->shared || choice->mine || same_choice (array, choice));
 }
 
 uint64_t
@@ -179,19 +271,20 @@ array_reads_as_of (const struct array *array)
 
 /* One try; the lock is released for the I/O.  -ESTALE: try again. */
 static int
-read_leg (struct array *array, struct choice choice, struct buffer *buffer,
-          uint64_t offset, uint64_t length, bool mine)
+read_leg (struct array *array, const struct choice *choice,
+          struct buffer *buffer)
 {
   struct io_batch *batch = io_batch_new (1);
   const uint64_t changes = array->source_changes;
-  struct leg *leg = choice.leg;
+  const uint64_t offset = choice->offset, length = choice->length;
+  struct leg *leg = choice->leg;
   struct range range;
   struct io *io;
   int err;
 
   if (!batch)
     return -ENOMEM;
-  if (choice.shared)
+  if (choice->shared)
     range_share (&array->ranges, offset, length, &range);
   leg->reads++;
   leg->read_next = offset + length;
@@ -201,31 +294,57 @@ read_leg (struct array *array, struct choice choice, struct buffer *buffer,
   err = io->result;
   io_batch_unref (batch);
   leg->reads--;
-  if (choice.shared)
+  if (choice->shared)
     range_unshare (&array->ranges, &range);
-  if (err == 0 && mine)
-    array_wait_for_flush (array); /* it will be written */
+  /* It will be written; or it may have been bad, be good only since it was
+   * written, and have been lost again with what the leg's cache held.
+   */
+  if (err == 0 && (choice->mine || leg->bad))
+    array_wait_for_flush (array);
   return err == 0 && !still_good (array, choice, changes) ? -ESTALE : err;
 }
 
 /* The leg could not be read: what now?  0: try again. */
 static int
-after_error (struct array *array, struct choice choice, uint64_t offset,
-             uint64_t length, int err)
+after_error (struct array *array, const struct choice *choice, int err)
 {
-  uint64_t chunk = offset / bitmap_chunk_bytes (array->bitmap);
-
   if (err == -ENOMEM)
     return err;
   if (err == -ETIMEDOUT) {
-    if (!leg_fail (array, choice.leg, "reading", err))
+    if (!leg_fail (array, choice->leg, "reading", err))
       return -EIO;
     return array_settle (array);
   }
-  count_error (array, choice.leg, offset, length, err);
-  if (choice.needed && !array_change_source (array, chunk, choice.leg))
+  count_error (array, choice->leg, choice->offset, choice->length, err);
+  if (choice->needed
+      && !array_change_source (array, choice->offset, choice->leg))
     return -EIO;
   return 0;
+}
+
+/* Nobody can serve it: is that because of bad blocks? */
+static void
+tell_bad (struct array *array, const struct choice *choice)
+{
+  for (unsigned i = 0; i < array->nlegs; ++i) {
+    const struct leg *leg = &array->legs[i];
+    uint64_t bad;
+
+    if (leg->state != LEG_IN_SYNC)
+      continue;
+    bad = leg_bad_length (array, leg, choice->offset, choice->length);
+    if (bad == 0)
+      continue;
+    if (is_power_of_2 (++array->bad_reads))
+      log_error (array->log,
+                 "leg %s: slot %u: reading %ju bytes at %ju: they are in its "
+                 "bad-block log, and no other leg in sync can be read there "
+                 "(%ju such reads so far); the error goes to the client, until "
+                 "they are written again",
+                 leg->name, leg->slot, (uintmax_t)bad,
+                 (uintmax_t)choice->offset, (uintmax_t)array->bad_reads);
+    return;
+  }
 }
 
 /* Does a range that needs resync now span chunks, which may have different
@@ -260,39 +379,44 @@ wait_for_others (struct array *array, uint64_t offset, uint64_t length,
 }
 
 int
-array_read_blocks (struct array *array, uint64_t offset, uint64_t length,
+array_read_blocks (struct array *array, uint64_t offset, uint64_t *length,
                    bool mine, struct buffer **bufferp)
 {
-  unsigned tried = 0;
+  struct choice choice = { .offset = offset, .mine = mine };
   int err;
 
   for (;;) {
-    struct choice choice;
     struct buffer *buffer;
 
-    if (wait_for_others (array, offset, length, mine)
-        && spans_needed (array, offset, length))
+    if (wait_for_others (array, offset, *length, mine)
+        && spans_needed (array, offset, *length))
       return -EAGAIN;
-    choice = choose (array, offset, length, mine, tried);
+    choice.length = *length;
+    choose (array, &choice);
+    if (!choice.leg) {
+      tell_bad (array, &choice);
+      return -EIO;
+    }
     /* A new one for each try: a read that was given up still owns the last,
      * and may write to it at any time.
      */
-    buffer = choice.leg ? buffer_new (length) : NULL;
+    buffer = buffer_new (choice.length);
     if (!buffer)
-      return choice.leg ? -ENOMEM : -EIO;
-    err = read_leg (array, choice, buffer, offset, length, mine);
+      return -ENOMEM;
+    err = read_leg (array, &choice, buffer);
     if (err == 0) {
       *bufferp = buffer;
+      *length = choice.length;
       return 0;
     }
     buffer_unref (buffer);
     if (err == -ESTALE)
       err = 0;
     else {
-      tried |= 1u << choice.leg->number;
-      err = after_error (array, choice, offset, length, err);
+      choice.tried |= 1u << choice.leg->number;
+      err = after_error (array, &choice, err);
     }
-    if (err == 0 && spans_needed (array, offset, length))
+    if (err == 0 && spans_needed (array, offset, *length))
       err = -EAGAIN;
     if (err != 0)
       return err;
@@ -327,16 +451,17 @@ array_read (struct array *array, void *data, uint32_t count, uint64_t offset)
   while (count > 0 && err == 0) {
     uint64_t piece = piece_length (array, offset, count);
     uint64_t start = round_down (offset, block);
-    uint64_t end = round_up (offset + piece, block);
+    uint64_t length = round_up (offset + piece, block) - start;
     struct buffer *buffer;
 
-    err = array_read_blocks (array, start, end - start, false, &buffer);
+    err = array_read_blocks (array, start, &length, false, &buffer);
     if (err == -EAGAIN) {
       err = 0;
       continue;
     }
     if (err != 0)
       break;
+    piece = min_u64 (piece, start + length - offset);
     rt_mutex_unlock (&array->lock);
     memcpy (p, buffer->data + (offset - start), piece);
     buffer_unref (buffer);

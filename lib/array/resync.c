@@ -16,6 +16,15 @@
  * being written (copying_from) readers that would go elsewhere, since the
  * source has failed or cannot be read, wait.
  *
+ * Bad blocks (bad.c): a piece is cut so that it has one source, which is good
+ * there; what is bad in it on another leg is not read, that leg is written.
+ * What is bad on all legs has nothing that could be copied, and nothing in
+ * which they differ, as nobody can read it: it is passed over, and told.
+ *
+ * A chunk that had such a source of its own becomes an equal one, of which any
+ * leg may be read, only while no write is in flight there: a write that is on
+ * some legs has been seen on the source by now.
+ *
  * Nobody sleeps for the rate with a range held.
  */
 
@@ -40,6 +49,7 @@ struct piece {
   struct buffer *buffers[ARRAY_MAX_LEGS];
   int results[ARRAY_MAX_LEGS];
   unsigned n, source; /* legs; which of them is the source */
+  unsigned bad;       /* bit n: legs[n] has bad blocks in the piece */
 };
 
 /* Run a batch without the lock, and keep the results.  which: bit n for legs
@@ -86,10 +96,12 @@ source_unreadable (struct array *array, struct piece *piece, int err)
       return -EIO;
     return -EAGAIN;
   }
-  return array_change_source (array, piece->chunk, leg) ? -EAGAIN : -EIO;
+  return array_change_source (array, piece->offset, leg) ? -EAGAIN : -EIO;
 }
 
-/* Which legs must be written: those that differ, or cannot be read. */
+/* Which legs must be written: those that differ, cannot be read, or must not be
+ * read.
+ */
 static unsigned
 compare (struct array *array, struct piece *piece)
 {
@@ -101,7 +113,7 @@ compare (struct array *array, struct piece *piece)
       continue;
     if (piece->results[i] == -ETIMEDOUT)
       (void)leg_fail (array, piece->legs[i], "reading", -ETIMEDOUT);
-    else if (piece->results[i] != 0
+    else if (piece->results[i] != 0 || (piece->bad >> i & 1)
              || memcmp (piece->buffers[i]->data, source, piece->length) != 0)
       which |= 1u << i;
   }
@@ -114,17 +126,18 @@ copy_piece (struct array *array, struct piece *piece)
   unsigned which;
   int err;
 
-  err = run (array, piece, IO_READ, (1u << piece->n) - 1);
+  err = run (array, piece, IO_READ, ((1u << piece->n) - 1) & ~piece->bad);
   if (err != 0)
     return err;
   if (piece->results[piece->source] != 0)
     return source_unreadable (array, piece, piece->results[piece->source]);
   array_wait_for_flush (array);
-  if (array_chunk_source (array, piece->chunk) != piece->legs[piece->source])
+  if (array_source_at (array, piece->offset) != piece->legs[piece->source])
     return -EAGAIN; /* it has failed, or a reader has changed it */
   which = compare (array, piece);
   if (which != 0) {
     array->copying_from = piece->legs[piece->source];
+    array->copying_at = piece->offset;
     err = run (array, piece, IO_WRITE, which);
     array->copying_from = NULL;
     rt_cond_broadcast (&array->copied_cond);
@@ -132,10 +145,13 @@ copy_piece (struct array *array, struct piece *piece)
   if (err != 0)
     return err;
   for (unsigned i = 0; i < piece->n; ++i) {
-    if (which >> i & 1)
-      array->resync_bytes += piece->length;
-    else
+    if (!(which >> i & 1)) {
       piece->results[i] = 0; /* that was of the read */
+      continue;
+    }
+    array->resync_bytes += piece->length;
+    if (piece->results[i] == 0)
+      leg_rewritten (piece->legs[i], piece->offset, piece->length);
   }
   if (!legs_fail (array, piece->legs, piece->results, piece->n,
                   "resync: writing"))
@@ -156,31 +172,54 @@ lost_leg (const struct piece *piece)
   return NULL;
 }
 
-/* Make one piece equal, under its range lock.  -EAGAIN: the source of the
- * chunk has changed, begin it again.
+/* Find the legs, and cut the piece to what has one source.  False: it is bad on
+ * all of them.
+ */
+static bool
+prepare (struct array *array, struct piece *piece)
+{
+  const struct leg *source = array_source_at (array, piece->offset);
+
+  piece->length = array_same_length (array, piece->offset, piece->length);
+  piece->n = array_working_legs (array, piece->legs);
+  for (unsigned i = 0; i < piece->n; ++i) {
+    if (piece->legs[i] == source)
+      piece->source = i;
+    if (leg_bad_length (array, piece->legs[i], piece->offset, piece->length)
+        > 0)
+      piece->bad |= 1u << i;
+  }
+  return source != NULL;
+}
+
+/* Make the piece equal, under its range lock.  *length becomes what was done of
+ * it, *bad what of that is bad on all legs.  -EAGAIN: the source of the chunk
+ * has changed, begin it again.
  */
 static int
 resync_piece (struct array *array, uint64_t chunk, uint64_t offset,
-              uint64_t length)
+              uint64_t *length, uint64_t *bad)
 {
-  struct piece piece = { .chunk = chunk, .offset = offset, .length = length };
-  const struct leg *source, *lost;
+  struct piece piece = { .chunk = chunk, .offset = offset, .length = *length };
+  const struct leg *lost;
   struct range *range;
+  bool copy;
   int err;
 
-  err = range_lock (&array->ranges, &array->lock, offset, length, &range);
+  *bad = 0;
+  err = range_lock (&array->ranges, &array->lock, offset, *length, &range);
   if (err != 0)
     return err;
-  source = array_chunk_source (array, chunk);
-  piece.n = array_working_legs (array, piece.legs);
-  for (unsigned i = 0; i < piece.n; ++i) {
-    if (piece.legs[i] == source)
-      piece.source = i;
-    piece.buffers[i] = buffer_new (length);
+  copy = prepare (array, &piece);
+  *length = piece.length;
+  if (!copy)
+    *bad = piece.length;
+  for (unsigned i = 0; i < piece.n && copy; ++i) {
+    piece.buffers[i] = buffer_new (piece.length);
     if (!piece.buffers[i])
       err = -ENOMEM;
   }
-  if (err == 0 && piece.n > 1)
+  if (err == 0 && copy && piece.n > 1)
     err = copy_piece (array, &piece);
   for (unsigned i = 0; i < piece.n; ++i)
     buffer_unref (piece.buffers[i]);
@@ -224,6 +263,42 @@ wait_for_rate (struct array *array, struct pace *pace, uint64_t length)
 
 /* ---- chunks ---- */
 
+/* All pieces of the chunk have been made equal.  -EAGAIN: it was left unequal
+ * meanwhile.
+ */
+static int
+end_chunk (struct array *array, uint64_t chunk, uint64_t start, uint64_t end)
+{
+  struct range *range = NULL;
+  int err = 0;
+
+  if (array_source_is_special (array, chunk))
+    err = range_lock (&array->ranges, &array->lock, start, end - start, &range);
+  if (err != 0)
+    return err;
+  if (array->resync_again)
+    err = -EAGAIN;
+  else {
+    bitmap_chunk_synced (array->bitmap, chunk);
+    array_forget_source (array, chunk);
+  }
+  if (range)
+    range_unlock (&array->ranges, range);
+  return err;
+}
+
+static void
+tell_bad (struct array *array, uint64_t chunk, uint64_t bytes, uint64_t first)
+{
+  if (bytes > 0)
+    log_error (array->log,
+               "array %s: resync: chunk %ju: %ju bytes, at %ju first, are bad "
+               "on all legs in sync: nothing is copied there, and reading "
+               "them is an error until they are written again",
+               array->uuid, (uintmax_t)chunk, (uintmax_t)bytes,
+               (uintmax_t)first);
+}
+
 /* 0: equal now.  -ECANCELED: stopping, or no second leg left. */
 static int
 resync_chunk (struct array *array, uint64_t chunk, struct pace *pace)
@@ -231,29 +306,37 @@ resync_chunk (struct array *array, uint64_t chunk, struct pace *pace)
   uint64_t start = chunk * bitmap_chunk_bytes (array->bitmap);
   uint64_t end =
       min_u64 (start + bitmap_chunk_bytes (array->bitmap), array->size);
-  uint64_t offset = start, length;
+  uint64_t offset = start, length, bad, all_bad = 0, first_bad = 0;
   unsigned tries = 0;
   int err;
 
   array->resync_chunk = chunk;
   array->resync_again = false;
-  while (offset < end) {
+  for (;;) {
     length = min_u64 (end - offset, RESYNC_PIECE_BYTES);
     wait_for_rate (array, pace, length);
     if (array->stopping || array_in_sync (array) < 2)
       return -ECANCELED;
-    err = resync_piece (array, chunk, offset, length);
-    if (err != 0 && err != -EAGAIN)
-      return err;
-    offset = err == 0 ? offset + length : start;
-    if (offset >= end && array->resync_again) {
-      if (++tries == CHUNK_TRIES)
-        return -EIO;
+    err = resync_piece (array, chunk, offset, &length, &bad);
+    if (err == 0) {
+      if (bad > 0 && all_bad == 0)
+        first_bad = offset;
+      all_bad += bad;
+      offset += length;
+      if (offset < end)
+        continue;
+      err = end_chunk (array, chunk, start, end);
+      if (err == -EAGAIN && ++tries == CHUNK_TRIES)
+        err = -EIO;
+      if (err == 0)
+        tell_bad (array, chunk, all_bad, first_bad);
       array->resync_again = false;
-      offset = start;
     }
+    if (err != -EAGAIN)
+      return err;
+    offset = start;
+    all_bad = 0;
   }
-  return 0;
 }
 
 /* All chunks that need it.  True if none is left. */
@@ -277,8 +360,6 @@ resync_pass (struct array *array)
     if (err == -ECANCELED)
       break;
     if (err == 0) {
-      bitmap_chunk_synced (array->bitmap, chunk);
-      array_forget_source (array, chunk);
       array->resync_chunks++;
       chunks++;
       log_debug (array->log, LOG_RESYNC, "resync: chunk %ju is equal",

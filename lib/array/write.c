@@ -9,6 +9,7 @@
  *   bitmap_flush          bits durable on every leg
  *   batch                 data to every in-sync leg
  *   leg_fail, settle      a leg that missed it is out, and that is on record
+ *   leg_rewritten         what was bad there is good again
  *   bitmap_endwrite, array->writes--, range unlock, answer
  *
  * A request that is not aligned to the largest logical block among the legs
@@ -93,6 +94,17 @@ judge (struct array *array, const struct sent *sent, unsigned flags,
   return stored && !missed ? 0 : -EIO;
 }
 
+/* What has been written is no longer bad; nor is what has been zeroed, trimmed
+ * or not, as it reads back as zeroes on any device (device.h).
+ */
+static void
+forget_bad (const struct sent *sent, uint64_t offset, uint64_t length)
+{
+  for (unsigned i = 0; i < sent->n; ++i)
+    if (sent->results[i] == 0)
+      leg_rewritten (sent->legs[i], offset, length);
+}
+
 /* The write may have left the legs unequal. */
 static void
 left_unequal (struct array *array, uint64_t offset, uint64_t length)
@@ -131,6 +143,8 @@ array_write_locked (struct array *array, enum write_kind kind, uint64_t offset,
   if (err == 0) {
     err = judge (array, &sent, flags, lost);
     unequal = err != 0;
+    /* From here to the unlocking of the range the lock is not released. */
+    forget_bad (&sent, offset, length);
   }
   bitmap_endwrite (array->bitmap, offset, length, unequal);
   if (unequal)
@@ -180,12 +194,13 @@ static int
 fill_edge (struct array *array, uint8_t *to, uint64_t block, uint64_t skip,
            uint64_t length)
 {
+  uint64_t block_length = array->logical_block;
   struct buffer *edge;
   int err;
 
   if (length == 0)
     return 0;
-  err = array_read_blocks (array, block, array->logical_block, true, &edge);
+  err = array_read_blocks (array, block, &block_length, true, &edge);
   if (err != 0)
     return err;
   memcpy (to, edge->data + skip, length);
@@ -265,6 +280,27 @@ write_piece (struct array *array, const uint8_t *data, uint64_t count,
   return err;
 }
 
+/* After a FUA write: its blocks must not be bad again after a crash. */
+static int
+log_bad (struct array *array)
+{
+  bool lags = false;
+  int err = 0;
+
+  rt_mutex_lock (&array->lock);
+  for (unsigned i = 0; i < array->nlegs; ++i)
+    lags |= array->legs[i].state == LEG_IN_SYNC
+            && array->legs[i].bad_removals_logged < array->legs[i].bad_removals;
+  if (lags)
+    err = array_flush_legs (array);
+  if (err == 0 && lags)
+    err = array_settle (array);
+  if (err == 0 && lags)
+    err = array_log_bad (array);
+  rt_mutex_unlock (&array->lock);
+  return err;
+}
+
 int
 array_write (struct array *array, const void *data, uint32_t count,
              uint64_t offset, unsigned flags)
@@ -281,6 +317,9 @@ array_write (struct array *array, const void *data, uint32_t count,
     offset += piece;
     count -= piece;
   }
+  /* What was bad and is good now is so after a crash too. */
+  if (err == 0 && (flags & ARRAY_FUA) && array->has_bad)
+    err = log_bad (array);
   return err;
 }
 
@@ -325,5 +364,7 @@ array_zero (struct array *array, uint64_t count, uint64_t offset,
     offset += piece;
     count -= piece;
   }
+  if (err == 0 && (flags & ARRAY_FUA) && array->has_bad)
+    err = log_bad (array);
   return err;
 }

@@ -22,6 +22,7 @@
 #include <string.h>
 
 #include "base/bytes.h"
+#include "format/bad_blocks.h"
 #include "format/superblock_1.h"
 
 /* Where the fields are. */
@@ -81,7 +82,7 @@ struct on_disk {
   uint8_t devflags[1], bblog_shift[1], bblog_size[2], bblog_offset[4];
   uint8_t utime[8], events[8], resync_offset[8], sb_csum[4], max_dev[4];
   uint8_t logical_block_size[4], pad3[28];
-  uint8_t dev_roles[2 * SUPERBLOCK_1_MAX_DEV];
+  uint8_t dev_roles[2 * SUPERBLOCK_MAX_DEV];
 };
 
 #define AT(field, where)                                          \
@@ -126,23 +127,15 @@ AT (logical_block_size, LOGICAL_BLOCK_SIZE);
 AT (pad3, PAD3);
 AT (dev_roles, DEV_ROLES);
 #undef AT
-static_assert (sizeof (struct on_disk) == SUPERBLOCK_1_BYTES,
+static_assert (sizeof (struct on_disk) == SUPERBLOCK_BYTES,
                "the table ends with the block");
 
 #define NAME_BYTES 32
-#define TIME_MASK  (((uint64_t)1 << 40) - 1)
 
 /* The kernel counts a leg with less room for data as broken. */
 #define DATA_SIZE_MIN      10
 #define BBLOG_SIZE_MAX     8 /* sectors: md keeps the log in one page */
-#define SUPERBLOCK_SECTORS (SUPERBLOCK_1_BYTES / SECTOR_SIZE)
-
-uint32_t
-superblock_1_length (const struct superblock_1 *superblock)
-{
-  assert (superblock->max_dev <= SUPERBLOCK_1_MAX_DEV);
-  return OFF_DEV_ROLES + 2 * superblock->max_dev;
-}
+#define SUPERBLOCK_SECTORS (SUPERBLOCK_BYTES / SECTOR_SIZE)
 
 uint32_t
 superblock_1_checksum (const uint8_t *block, uint32_t max_dev)
@@ -151,7 +144,7 @@ superblock_1_checksum (const uint8_t *block, uint32_t max_dev)
   uint64_t sum = 0;
   uint32_t i;
 
-  assert (max_dev <= SUPERBLOCK_1_MAX_DEV);
+  assert (max_dev <= SUPERBLOCK_MAX_DEV);
   for (i = 0; i + 4 <= length; i += 4)
     if (i != OFF_SB_CSUM)
       sum += get_le32 (block + i);
@@ -160,25 +153,11 @@ superblock_1_checksum (const uint8_t *block, uint32_t max_dev)
   return (uint32_t)sum + (uint32_t)(sum >> 32);
 }
 
-unsigned
-superblock_1_role (const struct superblock_1 *superblock, uint32_t dev_number)
-{
-  if (dev_number >= superblock->max_dev)
-    return ROLE_SPARE;
-  return superblock->dev_roles[dev_number];
-}
-
-uint64_t
-superblock_1_time (int64_t seconds)
-{
-  return (uint64_t)seconds & TIME_MASK;
-}
-
 /* Fields into the struct; max_dev has been checked. */
 static void
-unpack (const uint8_t *block, struct superblock_1 *s)
+unpack (const uint8_t *block, struct superblock *s)
 {
-  memcpy (s->block, block, SUPERBLOCK_1_BYTES);
+  memcpy (s->block, block, SUPERBLOCK_BYTES);
   s->feature_map = get_le32 (block + OFF_FEATURE_MAP);
   memcpy (s->set_uuid, block + OFF_SET_UUID, sizeof s->set_uuid);
   memcpy (s->set_name, block + OFF_SET_NAME, NAME_BYTES);
@@ -207,7 +186,7 @@ unpack (const uint8_t *block, struct superblock_1 *s)
   s->max_dev = get_le32 (block + OFF_MAX_DEV);
   static_assert (ROLE_SPARE == 0xffff, "memset makes spares");
   memset (s->dev_roles, 0xff, sizeof s->dev_roles);
-  for (uint32_t i = 0; i < min_u64 (s->max_dev, SUPERBLOCK_1_MAX_DEV); ++i)
+  for (uint32_t i = 0; i < min_u64 (s->max_dev, SUPERBLOCK_MAX_DEV); ++i)
     s->dev_roles[i] = get_le16 (block + OFF_DEV_ROLES + 2 * i);
 }
 
@@ -219,12 +198,6 @@ static const struct {
 } refused_features[] = {
   { FEATURE_RESHAPE_ACTIVE | FEATURE_RESHAPE_BACKWARDS | FEATURE_NEW_OFFSET,
     "reshape", "assemble the array with mdadm and let the reshape finish" },
-  { FEATURE_BAD_BLOCKS, "bad blocks",
-    "look at the list with mdadm --examine-badblocks; to give the leg up, "
-    "mdadm --zero-superblock and add it anew" },
-  { FEATURE_REPLACEMENT, "replacement",
-    "assemble the array with mdadm and let the replacement finish, or leave "
-    "this leg out" },
   { FEATURE_BITMAP_VERSIONED, "clustered",
     "clustered arrays can be served by the kernel only" },
   { FEATURE_JOURNAL, "journal",
@@ -234,28 +207,33 @@ static const struct {
   { FEATURE_RAID0_LAYOUT, "RAID0 layout", "only RAID1 arrays can be served" },
 };
 
-#define FEATURES_SERVED \
-  (FEATURE_BITMAP_OFFSET | FEATURE_RECOVERY_OFFSET | FEATURE_RECOVERY_BITMAP)
+/* A leg with FEATURE_RECOVERY_OFFSET or FEATURE_REPLACEMENT is not in sync:
+ * whoever assembles leaves it out.
+ */
+static const uint32_t features_known =
+    FEATURE_BITMAP_OFFSET | FEATURE_RECOVERY_OFFSET | FEATURE_BAD_BLOCKS
+    | FEATURE_REPLACEMENT | FEATURE_RECOVERY_BITMAP;
+static const char features_expected[] = "none but 0x1, 0x2, 0x8, 0x10 and 0x80";
 
 static int
-check_features (const struct superblock_1 *s, struct format_error *error)
+check_features (const struct superblock *s, struct format_error *error)
 {
+  const uint32_t needed = FEATURE_BITMAP_OFFSET | FEATURE_RECOVERY_OFFSET;
   const uint32_t map = s->feature_map;
 
   for (size_t i = 0; i < sizeof refused_features / sizeof refused_features[0];
        ++i)
     if (map & refused_features[i].bits)
       return format_refuse (error, "feature_map", refused_features[i].advice,
-                            "none but 0x1, 0x2 and 0x80", "0x%" PRIx32 " (%s)",
-                            map, refused_features[i].name);
-  if (map & ~(uint32_t)FEATURES_SERVED)
+                            features_expected, "0x%" PRIx32 " (%s)", map,
+                            refused_features[i].name);
+  if (map & ~features_known)
     return format_refuse (error, "feature_map",
                           "a newer md wrote this leg: use the kernel, or a "
                           "newer mdbitmap",
-                          "none but 0x1, 0x2 and 0x80",
-                          "0x%" PRIx32 " (unknown feature)", map);
-  if ((map & FEATURE_RECOVERY_BITMAP)
-      && (map & FEATURES_SERVED) != FEATURES_SERVED)
+                          features_expected, "0x%" PRIx32 " (unknown feature)",
+                          map);
+  if ((map & FEATURE_RECOVERY_BITMAP) && (map & needed) != needed)
     return format_refuse (
         error, "feature_map", "examine the leg with mdadm; add it anew",
         "0x80 only together with 0x1 and 0x2", "0x%" PRIx32, map);
@@ -266,7 +244,7 @@ check_features (const struct superblock_1 *s, struct format_error *error)
  * zero; since 6.19 the first four are the array's logical block size.
  */
 static int
-check_pads (const struct superblock_1 *s, struct format_error *error)
+check_pads (const struct superblock *s, struct format_error *error)
 {
   static const char newer[] =
       "a newer md wrote this leg: use the kernel, or a newer mdbitmap";
@@ -292,7 +270,7 @@ check_pads (const struct superblock_1 *s, struct format_error *error)
  * ignores them else.
  */
 static int
-check_array (const struct superblock_1 *s, struct format_error *error)
+check_array (const struct superblock *s, struct format_error *error)
 {
   if (s->level != 1)
     return format_refuse (error, "level", "only RAID1 arrays can be served",
@@ -317,7 +295,7 @@ check_array (const struct superblock_1 *s, struct format_error *error)
  * say, which knows the bitmap as well.
  */
 static int
-check_places (const struct superblock_1 *s, uint64_t leg_sectors,
+check_places (const struct superblock *s, uint64_t leg_sectors,
               struct format_error *error)
 {
   static const char advice[] =
@@ -333,26 +311,49 @@ check_places (const struct superblock_1 *s, uint64_t leg_sectors,
                           "%" PRIu64 " + %" PRIu64 " of %" PRIu64,
                           s->data_offset, s->data_size, leg_sectors);
   if (s->data_offset < s->super_offset + SUPERBLOCK_SECTORS
-      && s->data_offset + s->data_size > s->super_offset)
+      && s->data_offset + s->data_size > s->super_offset) {
+    if (s->version == SUPERBLOCK_1_0 && s->data_offset < s->super_offset)
+      return format_refuse (
+          error, "data_size", advice, "data that ends before the superblock",
+          "%" PRIu64 " + %" PRIu64 " (superblock at %" PRIu64 ")",
+          s->data_offset, s->data_size, s->super_offset);
     return format_refuse (error, "data_offset", advice,
                           "data clear of the superblock",
                           "%" PRIu64 " (superblock at %" PRIu64 ")",
                           s->data_offset, s->super_offset);
+  }
   /* Ignored by md unless the feature says that there is a bitmap. */
   if ((s->feature_map & FEATURE_BITMAP_OFFSET) && s->bitmap_offset == 0)
     return format_refuse (error, "bitmap_offset", advice, "not 0", "0");
-  /* bblog_shift and bblog_offset mean something to md only when blocks are
-   * in the log, which is refused; no log at all is size or offset 0.
-   */
-  if (s->bblog_size > BBLOG_SIZE_MAX)
-    return format_refuse (error, "bblog_size", "examine the leg with mdadm",
-                          "0 to 8 sectors", "%u", s->bblog_size);
+  return 0;
+}
+
+/* bblog_shift and bblog_offset mean something to md only when blocks are in the
+ * log; no log at all is size or offset 0.
+ */
+static int
+check_bad_block_log (const struct superblock *s, struct format_error *error)
+{
+  static const char advice[] =
+      "examine the leg with mdadm; to give it up, mdadm --zero-superblock and "
+      "add it anew";
+  const bool used = s->feature_map & FEATURE_BAD_BLOCKS;
+
+  if (s->bblog_size > BBLOG_SIZE_MAX || (used && s->bblog_size == 0))
+    return format_refuse (error, "bblog_size", advice,
+                          used ? "1 to 8 sectors" : "0 to 8 sectors", "%u",
+                          s->bblog_size);
+  if (used && s->bblog_offset == 0)
+    return format_refuse (error, "bblog_offset", advice, "not 0", "0");
+  if (used && s->bblog_shift > BAD_BLOCKS_SHIFT_MAX)
+    return format_refuse (error, "bblog_shift", advice, "at most 9", "%u",
+                          s->bblog_shift);
   return 0;
 }
 
 /* cnt_corrected_read, device_uuid and utime may be anything. */
 static int
-check_state (const struct superblock_1 *s, struct format_error *error)
+check_state (const struct superblock *s, struct format_error *error)
 {
   static const char advice[] = "examine the leg with mdadm; add it anew";
 
@@ -380,13 +381,13 @@ check_state (const struct superblock_1 *s, struct format_error *error)
   return 0;
 }
 
-/* Each entry is a slot of the array, faulty or spare, and a slot appears
- * once.  (Twice it does while a leg is being replaced.)
+/* Each entry is a slot of the array, faulty or spare, and a slot appears once,
+ * or twice while a leg is being replaced.
  */
 static int
-check_roles (const struct superblock_1 *s, struct format_error *error)
+check_roles (const struct superblock *s, struct format_error *error)
 {
-  uint8_t seen[(SUPERBLOCK_1_MAX_DEV + 7) / 8] = { 0 };
+  uint8_t seen[SUPERBLOCK_MAX_DEV] = { 0 };
 
   for (uint32_t i = 0; i < s->max_dev; ++i) {
     const uint16_t role = s->dev_roles[i];
@@ -401,12 +402,10 @@ check_roles (const struct superblock_1 *s, struct format_error *error)
                                 : "examine the leg with mdadm",
                             "slots below raid_disks, faulty or spare",
                             "0x%x for dev_number %" PRIu32, role, i);
-    if (seen[role / 8] & 1 << role % 8)
-      return format_refuse (error, "dev_roles",
-                            "assemble the array with mdadm and let the "
-                            "replacement finish",
-                            "each slot once", "slot %u twice", role);
-    seen[role / 8] |= (uint8_t)(1 << role % 8);
+    if (++seen[role] > 2)
+      return format_refuse (error, "dev_roles", "examine the leg with mdadm",
+                            "each slot once, or twice during a replacement",
+                            "slot %u three times", role);
   }
   return 0;
 }
@@ -422,13 +421,13 @@ check_intact (const uint8_t *block, struct format_error *error)
   const uint32_t csum = get_le32 (block + OFF_SB_CSUM);
   uint32_t sum;
 
-  if (get_le32 (block + OFF_MAGIC) != SUPERBLOCK_1_MAGIC)
+  if (get_le32 (block + OFF_MAGIC) != SUPERBLOCK_MAGIC)
     return -ENOENT;
   if (version != 1)
     return format_refuse (error, "major_version",
                           "use the kernel, or a newer mdbitmap", "1",
                           "%" PRIu32, version);
-  if (max_dev > SUPERBLOCK_1_MAX_DEV)
+  if (max_dev > SUPERBLOCK_MAX_DEV)
     return format_refuse (error, "max_dev", damaged, "at most 1920", "%" PRIu32,
                           max_dev);
   sum = superblock_1_checksum (block, max_dev);
@@ -442,10 +441,12 @@ check_intact (const uint8_t *block, struct format_error *error)
 }
 
 int
-superblock_1_decode (const uint8_t block[SUPERBLOCK_1_BYTES], uint64_t sector,
-                     uint64_t leg_sectors, struct superblock_1 *superblock,
+superblock_1_decode (enum superblock_version version,
+                     const uint8_t block[SUPERBLOCK_BYTES],
+                     uint64_t leg_sectors, struct superblock *superblock,
                      bool *intact, struct format_error *error)
 {
+  const uint64_t sector = superblock_sector (version, leg_sectors);
   int r;
 
   *intact = false;
@@ -453,9 +454,10 @@ superblock_1_decode (const uint8_t block[SUPERBLOCK_1_BYTES], uint64_t sector,
   if (r < 0)
     return r;
   unpack (block, superblock);
+  superblock->version = version;
   *intact = true;
 
-  if (superblock->super_offset != sector)
+  if (superblock->super_offset != sector || sector == UINT64_MAX)
     return format_refuse (error, "super_offset",
                           "this is a copy of another place of a leg, or the "
                           "leg was moved; examine it with mdadm",
@@ -467,6 +469,8 @@ superblock_1_decode (const uint8_t block[SUPERBLOCK_1_BYTES], uint64_t sector,
     r = check_pads (superblock, error);
   if (r == 0)
     r = check_places (superblock, leg_sectors, error);
+  if (r == 0)
+    r = check_bad_block_log (superblock, error);
   if (r == 0)
     r = check_array (superblock, error);
   if (r == 0)
@@ -490,12 +494,12 @@ pack_name (const char *name, uint8_t *block)
 }
 
 void
-superblock_1_encode (const struct superblock_1 *s,
-                     uint8_t block[SUPERBLOCK_1_BYTES])
+superblock_1_encode (const struct superblock *s,
+                     uint8_t block[SUPERBLOCK_BYTES])
 {
-  assert (s->max_dev <= SUPERBLOCK_1_MAX_DEV);
-  memmove (block, s->block, SUPERBLOCK_1_BYTES);
-  put_le32 (block + OFF_MAGIC, SUPERBLOCK_1_MAGIC);
+  assert (s->max_dev <= SUPERBLOCK_MAX_DEV);
+  memmove (block, s->block, SUPERBLOCK_BYTES);
+  put_le32 (block + OFF_MAGIC, SUPERBLOCK_MAGIC);
   put_le32 (block + OFF_MAJOR_VERSION, 1);
   put_le32 (block + OFF_FEATURE_MAP, s->feature_map);
   memcpy (block + OFF_SET_UUID, s->set_uuid, sizeof s->set_uuid);

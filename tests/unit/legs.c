@@ -29,15 +29,19 @@ extern int
 __wrap_aio_open (struct aio *aio, const char *path, unsigned flags,
                  uint64_t timeout, struct device **device, bool *created);
 
-struct image images[LEGS];
+struct image images[LEGS_MAX];
 struct array_options legs_options;
-uint32_t legs_logical_block[LEGS];
+uint32_t legs_logical_block[LEGS_MAX];
 
 static char folder[] = "/tmp/mdbitmap-test-legs-XXXXXX";
-static char paths[LEGS][sizeof folder + 16];
-static int fds[LEGS] = { -1, -1, -1 };
+static char paths[LEGS_MAX][sizeof folder + 16];
+static int fds[LEGS_MAX]; /* 0: not open */
 static unsigned nlegs;
-static uint64_t bitmap_start, data_start; /* bytes, the same on all legs */
+static enum superblock_version version_;
+static bool has_bitmap;
+/* Bytes, the same on all legs as long as the images are not changed. */
+static uint64_t super_start, bitmap_start, log_start, log_end;
+static uint64_t data_start, data_end;
 
 /* ---- the log ---- */
 
@@ -77,6 +81,20 @@ logged (const char *text)
   return found;
 }
 
+const char *
+logged_line (const char *start, const char *text, char *line, size_t size)
+{
+  bool found = false;
+
+  pthread_mutex_lock (&log_lock);
+  for (const char *at = lines; *at && !found; at = strchr (at, '\n') + 1) {
+    snprintf (line, size, "%.*s", (int)strcspn (at, "\n"), at);
+    found = strncmp (line, start, strlen (start)) == 0 && strstr (line, text);
+  }
+  pthread_mutex_unlock (&log_lock);
+  return found ? line : NULL;
+}
+
 /* ---- files ---- */
 
 const char *
@@ -91,8 +109,8 @@ get (unsigned leg, uint64_t offset, void *data, size_t n)
   ck_assert_int_eq (pread (fds[leg], data, n, (off_t)offset), (ssize_t)n);
 }
 
-static void
-put (unsigned leg, uint64_t offset, const void *data, size_t n)
+void
+leg_put (unsigned leg, uint64_t offset, const void *data, size_t n)
 {
   ck_assert_int_eq (pwrite (fds[leg], data, n, (off_t)offset), (ssize_t)n);
 }
@@ -112,14 +130,17 @@ static void
 make_image (unsigned leg, unsigned n, const struct layout *layout)
 {
   struct image *image = &images[leg];
-  struct superblock_1 *s = &image->superblock;
+  struct superblock *s = &image->superblock;
 
   memset (image, 0, sizeof *image);
-  s->feature_map = FEATURE_BITMAP_OFFSET;
+  s->version = version_;
+  s->feature_map = has_bitmap ? FEATURE_BITMAP_OFFSET : 0;
   memset (s->set_uuid, 0xa5, sizeof s->set_uuid);
-  memset (s->device_uuid, (int)leg + 1, sizeof s->device_uuid);
-  strcpy (s->set_name, "legs");
-  s->ctime = s->utime = superblock_1_time (1700000000);
+  if (version_ != SUPERBLOCK_0_90) {
+    memset (s->device_uuid, (int)leg + 1, sizeof s->device_uuid);
+    strcpy (s->set_name, "legs");
+  }
+  s->ctime = s->utime = superblock_time (1700000000);
   s->level = 1;
   s->size = layout->size;
   s->raid_disks = n;
@@ -132,8 +153,8 @@ make_image (unsigned leg, unsigned n, const struct layout *layout)
   s->bblog_size = layout->bblog_size;
   s->events = LEGS_EVENTS;
   s->resync_offset = RESYNC_CLEAN;
-  s->max_dev = 128;
-  for (unsigned i = 0; i < s->max_dev; ++i)
+  s->max_dev = version_ == SUPERBLOCK_0_90 ? 27 : 128;
+  for (unsigned i = 0; i < SUPERBLOCK_MAX_DEV; ++i)
     s->dev_roles[i] = (uint16_t)(i < n ? i : ROLE_SPARE);
 
   image->bitmap.version = BITMAP_VERSION;
@@ -145,45 +166,37 @@ make_image (unsigned leg, unsigned n, const struct layout *layout)
   image->bitmap.daemon_sleep = 3600;
 }
 
-void
-legs_make (unsigned n, uint64_t size, uint32_t chunk)
+/* Where everything is on each leg. */
+static uint64_t
+place (uint64_t size, uint32_t chunk, struct layout *layout)
 {
-  struct layout layout;
   struct format_error error;
   uint64_t sectors;
 
-  ck_assert_uint_le (n, LEGS);
-  nlegs = n;
   size = (size ? size : LEGS_SIZE) / SECTOR_SIZE;
   chunk = chunk ? chunk : LEGS_CHUNK;
-  ck_assert_int_eq (layout_1_2_leg (size, chunk, &sectors, &error), 0);
-  ck_assert_int_eq (layout_1_2 (sectors, size, chunk, &layout, &error), 0);
-  bitmap_start = (uint64_t)((int64_t)layout.super_offset + layout.bitmap_offset)
-                 * SECTOR_SIZE;
-  data_start = layout.data_offset * SECTOR_SIZE;
-  memset (&legs_options, 0, sizeof legs_options);
-  memset (legs_logical_block, 0, sizeof legs_logical_block);
-  legs_options.nlegs = n;
-  legs_options.leg_timeout = 60 * RT_SECOND;
-  legs_options.sync_rate_min = MiB;
-  legs_options.sync_rate_max = UINT64_MAX;
-  for (unsigned i = 0; i < n; ++i) {
-    if (fds[i] >= 0)
-      close (fds[i]);
-    snprintf (paths[i], sizeof paths[i], "%s/leg%u", folder, i);
-    /* Not the file of an earlier test, which may have left it locked. */
-    unlink (paths[i]);
-    fds[i] = open (paths[i], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
-    ck_assert_int_ge (fds[i], 0);
-    ck_assert_int_eq (ftruncate (fds[i], (off_t)(sectors * SECTOR_SIZE)), 0);
-    legs_options.legs[i] = paths[i];
-    make_image (i, n, &layout);
-  }
-  pthread_mutex_lock (&log_lock);
-  lines[0] = '\0';
-  pthread_mutex_unlock (&log_lock);
-  debugging = getenv ("LEGS_LOG") != NULL;
-  for (unsigned i = 0; i < LEGS; ++i) {
+  ck_assert_int_eq (
+      layout_leg_sectors (version_, has_bitmap, size, chunk, &sectors, &error),
+      0);
+  ck_assert_int_eq (
+      layout_place (version_, has_bitmap, sectors, size, chunk, layout, &error),
+      0);
+  super_start = layout->super_offset * SECTOR_SIZE;
+  bitmap_start =
+      (uint64_t)((int64_t)layout->super_offset + layout->bitmap_offset)
+      * SECTOR_SIZE;
+  log_start = (uint64_t)((int64_t)layout->super_offset + layout->bblog_offset)
+              * SECTOR_SIZE;
+  log_end = log_start + layout->bblog_size * SECTOR_SIZE;
+  data_start = layout->data_offset * SECTOR_SIZE;
+  data_end = data_start + layout->size * SECTOR_SIZE;
+  return sectors;
+}
+
+static void
+reset_taps (void)
+{
+  for (unsigned i = 0; i < LEGS_MAX; ++i) {
     tap_fail (i, 0);
     tap_hold (i, 0);
   }
@@ -192,34 +205,131 @@ legs_make (unsigned n, uint64_t size, uint32_t chunk)
 }
 
 void
+legs_make_version (enum superblock_version version, bool bitmap, unsigned n,
+                   uint64_t size, uint32_t chunk)
+{
+  struct layout layout;
+  uint64_t sectors;
+
+  ck_assert_uint_le (n, LEGS_MAX);
+  nlegs = n;
+  version_ = version;
+  has_bitmap = bitmap;
+  sectors = place (size, chunk, &layout);
+  memset (&legs_options, 0, sizeof legs_options);
+  memset (legs_logical_block, 0, sizeof legs_logical_block);
+  legs_options.nlegs = n;
+  legs_options.leg_timeout = 60 * RT_SECOND;
+  legs_options.sync_rate_min = MiB;
+  legs_options.sync_rate_max = UINT64_MAX;
+  for (unsigned i = 0; i < n; ++i) {
+    if (fds[i] > 0)
+      close (fds[i]);
+    snprintf (paths[i], sizeof paths[i], "%s/leg%u", folder, i);
+    /* Not the file of an earlier test, which may have left it locked. */
+    unlink (paths[i]);
+    fds[i] = open (paths[i], O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0600);
+    ck_assert_int_gt (fds[i], 0);
+    ck_assert_int_eq (ftruncate (fds[i], (off_t)(sectors * SECTOR_SIZE)), 0);
+    legs_options.legs[i] = paths[i];
+    make_image (i, n, &layout);
+  }
+  pthread_mutex_lock (&log_lock);
+  lines[0] = '\0';
+  pthread_mutex_unlock (&log_lock);
+  debugging = getenv ("LEGS_LOG") != NULL;
+  reset_taps ();
+}
+
+void
+legs_make (unsigned n, uint64_t size, uint32_t chunk)
+{
+  legs_make_version (SUPERBLOCK_1_2, true, n, size, chunk);
+}
+
+void
+legs_set_raid_disks (unsigned n)
+{
+  for (unsigned i = 0; i < nlegs; ++i)
+    images[i].superblock.raid_disks = n;
+}
+
+void
+legs_set_role (unsigned leg, uint16_t role)
+{
+  for (unsigned i = 0; i < nlegs; ++i)
+    images[i].superblock.dev_roles[leg] = role;
+}
+
+void
+leg_set_events (unsigned leg, uint64_t events)
+{
+  images[leg].superblock.events = images[leg].bitmap.events = events;
+}
+
+void
+leg_set_bad_log (unsigned leg, const uint64_t *entries, unsigned n)
+{
+  uint8_t log[BAD_BLOCKS_LOG_BYTES];
+
+  ck_assert_uint_ge (log_end - log_start, sizeof log);
+  images[leg].superblock.feature_map |= FEATURE_BAD_BLOCKS;
+  memset (log, 0xff, sizeof log);
+  for (unsigned i = 0; i < n; ++i)
+    put_le64 (log + 8 * i, entries[i]);
+  leg_put (leg, log_start, log, sizeof log);
+}
+
+void
+leg_get_bad_log (unsigned leg, uint64_t entries[512])
+{
+  uint8_t log[BAD_BLOCKS_LOG_BYTES];
+
+  get (leg, log_start, log, sizeof log);
+  for (unsigned i = 0; i < 512; ++i)
+    entries[i] = get_le64 (log + 8 * i);
+}
+
+uint64_t
+legs_data_sector (void)
+{
+  return data_start / SECTOR_SIZE;
+}
+
+void
 legs_store (void)
 {
-  uint8_t block[SUPERBLOCK_1_BYTES];
+  uint8_t block[SUPERBLOCK_BYTES];
 
   for (unsigned i = 0; i < nlegs; ++i) {
     struct image *image = &images[i];
 
-    superblock_1_encode (&image->superblock, block);
-    put (i, image->superblock.super_offset * SECTOR_SIZE, block, sizeof block);
+    superblock_encode (&image->superblock, block);
+    leg_put (i, image->superblock.super_offset * SECTOR_SIZE, block,
+             sizeof block);
+    if (!has_bitmap)
+      continue;
     bitmap_superblock_encode (&image->bitmap, image->bits);
-    put (i, bitmap_start, image->bits, bitmap_length (image));
+    leg_put (i, bitmap_start, image->bits, bitmap_length (image));
   }
 }
 
 void
 leg_load (unsigned leg, struct image *image)
 {
-  uint8_t block[SUPERBLOCK_1_BYTES];
+  uint8_t block[SUPERBLOCK_BYTES];
   struct format_error error;
   struct stat st;
   bool intact;
 
   ck_assert_int_eq (fstat (fds[leg], &st), 0);
-  get (leg, SUPERBLOCK_1_2_SECTOR * SECTOR_SIZE, block, sizeof block);
-  ck_assert_int_eq (superblock_1_decode (block, SUPERBLOCK_1_2_SECTOR,
-                                         (uint64_t)st.st_size / SECTOR_SIZE,
-                                         &image->superblock, &intact, &error),
-                    0);
+  get (leg, super_start, block, sizeof block);
+  ck_assert_int_eq (
+      superblock_decode (version_, block, (uint64_t)st.st_size / SECTOR_SIZE,
+                         &image->superblock, &intact, &error),
+      0);
+  if (!has_bitmap)
+    return;
   get (leg, bitmap_start, image->bits, BITMAP_PAGE_BYTES);
   ck_assert_int_eq (
       bitmap_superblock_decode (image->bits, &image->bitmap, &intact, &error),
@@ -252,7 +362,7 @@ leg_set_data (unsigned leg, uint64_t offset, uint8_t byte)
   uint8_t block[BLOCK];
 
   memset (block, byte, sizeof block);
-  put (leg, data_start + offset, block, sizeof block);
+  leg_put (leg, data_start + offset, block, sizeof block);
 }
 
 void
@@ -271,20 +381,48 @@ leg_data (unsigned leg, uint64_t offset)
   return block[0];
 }
 
-uint64_t
-legs_hash (void)
+static uint64_t
+hash_leg (unsigned leg, uint64_t hash)
 {
   uint64_t *words = malloc (MiB);
-  uint64_t hash = 1;
   ssize_t n;
 
   ck_assert_ptr_nonnull (words);
-  for (unsigned leg = 0; leg < nlegs; ++leg)
-    for (off_t at = 0; (n = pread (fds[leg], words, MiB, at)) > 0; at += n)
-      for (size_t i = 0; i < (size_t)n / sizeof words[0]; ++i)
-        hash = (hash ^ words[i]) * UINT64_C (0x100000001b3);
+  for (off_t at = 0; (n = pread (fds[leg], words, MiB, at)) > 0; at += n)
+    for (size_t i = 0; i < (size_t)n / sizeof words[0]; ++i)
+      hash = (hash ^ words[i]) * UINT64_C (0x100000001b3);
   free (words);
   return hash;
+}
+
+uint64_t
+leg_hash (unsigned leg)
+{
+  return hash_leg (leg, 1);
+}
+
+uint64_t
+legs_hash (void)
+{
+  uint64_t hash = 1;
+
+  for (unsigned leg = 0; leg < nlegs; ++leg)
+    hash = hash_leg (leg, hash);
+  return hash;
+}
+
+uint8_t *
+leg_get_all (unsigned leg, size_t *n)
+{
+  uint8_t *bytes;
+  struct stat st;
+
+  ck_assert_int_eq (fstat (fds[leg], &st), 0);
+  *n = (size_t)st.st_size;
+  bytes = malloc (*n);
+  ck_assert_ptr_nonnull (bytes);
+  get (leg, 0, bytes, *n);
+  return bytes;
 }
 
 /* ---- taps ---- */
@@ -295,12 +433,32 @@ struct tap {
   unsigned fail, hold;
   struct io *held[HELD_MAX];
   unsigned nheld;
-  unsigned counts[8]; /* by bit of enum op */
+  unsigned counts[16]; /* by bit of enum op */
 };
 
 static pthread_mutex_t tap_lock = PTHREAD_MUTEX_INITIALIZER;
-static struct tap taps[LEGS];
+static struct tap taps[LEGS_MAX];
 static enum verdict (*hook_) (unsigned leg, enum op op, const struct io *io);
+
+static bool
+inside (const struct io *io, uint64_t start, uint64_t end)
+{
+  return io->offset >= start && io->offset < end;
+}
+
+/* Assembly looks for superblocks 0.90 and 1.0 where the data of other versions
+ * may lie: no test reads just those blocks of the data.
+ */
+static bool
+other_superblock (const struct io *io)
+{
+  uint64_t sectors = io->device->limits.size / SECTOR_SIZE;
+  uint64_t sector = io->offset / SECTOR_SIZE;
+
+  return io->type == IO_READ && io->length == SUPERBLOCK_BYTES
+         && (sector == superblock_sector (SUPERBLOCK_0_90, sectors)
+             || sector == superblock_sector (SUPERBLOCK_1_0, sectors));
+}
 
 static enum op
 classify (const struct io *io)
@@ -309,11 +467,15 @@ classify (const struct io *io)
 
   if (io->type == IO_FLUSH)
     return OP_FLUSH;
-  if (io->offset >= data_start)
-    return read ? OP_READ_DATA : OP_WRITE_DATA;
-  if (io->offset >= bitmap_start)
+  if (inside (io, super_start, super_start + SUPERBLOCK_BYTES))
+    return read ? OP_READ_SUPERBLOCK : OP_WRITE_SUPERBLOCK;
+  if (inside (io, log_start, log_end))
+    return read ? OP_READ_BAD_LOG : OP_WRITE_BAD_LOG;
+  if (has_bitmap && inside (io, bitmap_start, bitmap_start + LEGS_BITS))
     return read ? OP_READ_BITMAP : OP_WRITE_BITMAP;
-  return read ? OP_READ_SUPERBLOCK : OP_WRITE_SUPERBLOCK;
+  if (inside (io, data_start, data_end) && !other_superblock (io))
+    return read ? OP_READ_DATA : OP_WRITE_DATA;
+  return read ? OP_READ_OTHER : OP_WRITE_OTHER;
 }
 
 /* Do the first length bytes of it.  0 or -errno. */
@@ -451,7 +613,7 @@ tap_count (unsigned leg, unsigned ops)
   unsigned n = 0;
 
   pthread_mutex_lock (&tap_lock);
-  for (unsigned i = 0; i < 8; ++i)
+  for (unsigned i = 0; i < 16; ++i)
     if (ops >> i & 1)
       n += taps[leg].counts[i];
   pthread_mutex_unlock (&tap_lock);
@@ -462,7 +624,7 @@ void
 tap_reset (void)
 {
   pthread_mutex_lock (&tap_lock);
-  for (unsigned i = 0; i < LEGS; ++i)
+  for (unsigned i = 0; i < LEGS_MAX; ++i)
     memset (taps[i].counts, 0, sizeof taps[i].counts);
   pthread_mutex_unlock (&tap_lock);
 }
@@ -518,11 +680,11 @@ legs_activate (void)
 void
 legs_kill (struct array *array)
 {
-  for (unsigned i = 0; i < LEGS; ++i)
+  for (unsigned i = 0; i < LEGS_MAX; ++i)
     tap_fail (i, OP_WRITES | OP_FLUSH);
   array_stop (array);
   array_close (array);
-  for (unsigned i = 0; i < LEGS; ++i)
+  for (unsigned i = 0; i < LEGS_MAX; ++i)
     tap_fail (i, 0);
 }
 
@@ -553,6 +715,57 @@ block_read (struct array *array, uint8_t *byte, uint64_t offset)
   ck_assert_mem_eq (block + 1, block, sizeof block - 1); /* all the same */
   *byte = block[0];
   return 0;
+}
+
+void
+assert_refused (const char *why)
+{
+  struct array *array;
+
+  legs_store ();
+  ck_assert_int_eq (legs_try_open (&array), -EINVAL);
+  ck_assert_ptr_null (array);
+  ck_assert_msg (logged (why), "'%s' has not been logged, but: %s", why, lines);
+}
+
+struct array *
+assert_opens (unsigned mask)
+{
+  struct array *array;
+
+  legs_store ();
+  array = legs_open ();
+  for (unsigned i = 0; i < legs_options.nlegs; ++i)
+    ck_assert_msg (leg_in_sync (array, i) == (mask >> i & 1), "leg %u: %s", i,
+                   lines);
+  return array;
+}
+
+void
+assert_opens_and_close (unsigned mask)
+{
+  array_close (assert_opens (mask));
+}
+
+uint64_t
+needed (struct array *array)
+{
+  struct array_info info;
+
+  array_get_info (array, &info);
+  return info.chunks_needed;
+}
+
+void
+assert_fate (struct array *array, unsigned leg, enum array_leg_fate fate,
+             const char *why)
+{
+  struct array_leg_info info;
+
+  array_get_leg_info (array, leg, &info);
+  ck_assert_str_eq (array_leg_fate_string (info.fate),
+                    array_leg_fate_string (fate));
+  ck_assert_msg (strstr (info.why, why), "'%s' is not in '%s'", why, info.why);
 }
 
 unsigned
@@ -603,7 +816,7 @@ legs_run (Suite *suite)
   srunner_run_all (runner, CK_NORMAL);
   failed = srunner_ntests_failed (runner);
   srunner_free (runner);
-  for (unsigned i = 0; i < LEGS; ++i) {
+  for (unsigned i = 0; i < LEGS_MAX; ++i) {
     snprintf (path, sizeof path, "%s/leg%u", folder, i);
     unlink (path);
   }

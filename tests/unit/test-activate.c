@@ -43,15 +43,6 @@ call_faulty (unsigned leg, unsigned other)
   images[leg].superblock.dev_roles[other] = ROLE_FAULTY;
 }
 
-static uint64_t
-needed (struct array *array)
-{
-  struct array_info info;
-
-  array_get_info (array, &info);
-  return info.chunks_needed;
-}
-
 /* ---- A1: the lost leg never catches up ---- */
 
 /* After array_activate, before anything else: the survivors, a mask, lead

@@ -110,7 +110,7 @@ START_TEST (test_debug)
   };
   static const char *const degraded[] = {
     "in-sync -> faulty: writing",
-    "superblock: device 1 in slot 1 recorded as faulty",
+    "superblock: device 1, role 0x1, recorded as faulty",
     NULL,
   };
   struct array *array;
@@ -146,7 +146,7 @@ START_TEST (test_number_of_legs)
   legs_store ();
   legs_options.nlegs = _i == 0 ? 0 : ARRAY_MAX_LEGS + 1;
   ck_assert_int_eq (legs_try_open (&array), -EINVAL);
-  ck_assert (logged ("legs given, expected 1 to 8"));
+  ck_assert (logged ("legs given, expected 1 to 27"));
 }
 END_TEST
 
@@ -184,15 +184,15 @@ START_TEST (test_refused)
 {
   static const char *const why[] = {
     "clear of",                        /* 0: bitmap in the data */
-    "field raid_disks: found 9",       /* 1 */
+    "field raid_disks: found 28",      /* 1 */
     "aligned to its logical block",    /* 2: data */
     "aligned to its logical block",    /* 3: bitmap */
     "aligned to its logical block",    /* 4: size */
     "field sectors_reserved",          /* 5 */
     "they belong to different arrays", /* 6 */
-    "no md superblock of version 1.2", /* 7 */
+    "no md superblock of any version", /* 7 */
   };
-  struct superblock_1 *s;
+  struct superblock *s;
   struct array *array;
 
   legs_make (3, 0, 0);
@@ -201,7 +201,7 @@ START_TEST (test_refused)
     if (_i == 0)
       s->bitmap_offset = (int32_t)(s->data_offset - s->super_offset);
     if (_i == 1)
-      s->raid_disks = 9;
+      s->raid_disks = ARRAY_MAX_LEGS + 1;
     if (_i == 2) {
       s->data_offset++;
       s->data_size -= 8;
