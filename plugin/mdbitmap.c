@@ -18,9 +18,10 @@
  *     request.  They are a courtesy: SIGKILL is a normal end.
  *
  * `nbdkit -r` must not change a byte of a leg, but a plugin is told about it
- * only when a client connects.  So the array is activated in after_fork only
- * if nothing on the command line could mean -r.  In doubt activation waits
- * for the first client that may write: then it was not -r.
+ * only when a client connects.  So the command line is looked at (readonly.h).
+ * With -r the array is opened for reading only, and any full copy will do.  In
+ * doubt it is opened as if it were to be written, but activation waits for the
+ * first client that may write: then it was not -r.
  *
  * The variables of this file are written before after_fork returns and only
  * read later; no lock is needed.
@@ -42,6 +43,7 @@
 #include "base/log.h"
 
 #include "options.h"
+#include "readonly.h"
 
 #define THREAD_MODEL NBDKIT_THREAD_MODEL_PARALLEL
 
@@ -113,48 +115,6 @@ warn_of_server (void)
                 "client per server, or serialize=true");
 }
 
-/* Could this argument of nbdkit mean --readonly?  Short options may be
- * bundled, and the rest of a bundle may be the value of an option.  Long ones
- * may be cut short as long as they are unique.  Values of options look like
- * options here: too many yeses are harmless.
- */
-static bool
-argument_may_mean_readonly (const char *arg)
-{
-  if (arg[0] != '-' || arg[1] == '\0')
-    return false;
-  if (arg[1] == '-')
-    return strncmp (arg, "--r", 3) == 0 && strncmp (arg, "--ru", 4) != 0;
-  for (const char *p = arg + 1; *p; ++p) {
-    if (*p == 'r')
-      return true;
-    if (strchr ("DegiIpPtuU", *p))
-      return false; /* the rest is its value */
-  }
-  return false;
-}
-
-/* In doubt: yes. */
-static bool
-server_may_be_readonly (void)
-{
-  FILE *fp = fopen ("/proc/self/cmdline", "re");
-  char *arg = NULL;
-  size_t room = 0;
-  bool program = true, may = false;
-
-  if (!fp)
-    return true;
-  while (!may && getdelim (&arg, &room, '\0', fp) > 0) {
-    may = !program && argument_may_mean_readonly (arg);
-    program = false;
-  }
-  may = may || program || ferror (fp);
-  free (arg);
-  fclose (fp);
-  return may;
-}
-
 /* ---- command line ---- */
 
 static int
@@ -180,10 +140,11 @@ static void
 mdbitmap_dump_plugin (void)
 {
   printf ("mdbitmap_libaio=yes\n");
-  printf ("mdbitmap_superblocks=1.2\n");
-  printf ("mdbitmap_bitmap=internal\n");
+  printf ("mdbitmap_superblocks=0.90,1.0,1.1,1.2\n");
+  printf ("mdbitmap_bitmap=internal,none\n");
   printf ("mdbitmap_max_legs=%d\n", ARRAY_MAX_LEGS);
-  printf ("mdbitmap_features=create,degraded,full-resync,serialize\n");
+  printf ("mdbitmap_features=create,degraded,force-source,full-resync,"
+          "serialize\n");
 }
 
 /* ---- life ---- */
@@ -212,25 +173,57 @@ create_legs (void)
   struct array_create_options create = {
     .nlegs = options.array.nlegs,
     .size = options.create,
+    .metadata = options.metadata,
+    .no_bitmap = options.bitmap == OPTIONS_BITMAP_NONE,
     .bitmap_chunk = options.bitmap_chunk,
     .keep_existing = true,
     .leg_timeout = options.array.leg_timeout,
   };
 
-  if (server_may_be_readonly ())
+  if (server_is_readonly () != READONLY_NO)
     return refuse_to_create ();
   for (unsigned i = 0; i < create.nlegs; ++i)
     create.legs[i] = options.array.legs[i];
   return array_create (&create, &plugin_log) == 0 ? 0 : -1;
 }
 
+/* bitmap= does not change an array that is there. */
+static int
+check_bitmap (void)
+{
+  struct array_info info;
+
+  array_get_info (array, &info);
+  if (options.bitmap == OPTIONS_BITMAP_INTERNAL && !info.internal_bitmap) {
+    nbdkit_error ("bitmap=internal: array %s has no bitmap; add one with the "
+                  "kernel (mdadm --grow --bitmap=internal), or serve it "
+                  "without, with bitmap=auto",
+                  info.uuid);
+    return -1;
+  }
+  if (options.bitmap == OPTIONS_BITMAP_NONE && info.internal_bitmap) {
+    nbdkit_error ("bitmap=none: array %s has an internal bitmap; serve it as "
+                  "it is, with bitmap=auto, or remove the bitmap with the "
+                  "kernel (mdadm --grow --bitmap=none)",
+                  info.uuid);
+    return -1;
+  }
+  return 0;
+}
+
 static int
 mdbitmap_get_ready (void)
 {
   warn_of_server ();
+  /* Where there is a doubt it stays an array that may become writable, so
+   * that legs are chosen with all the care that this needs.
+   */
+  options.array.read_only = server_is_readonly () == READONLY_YES;
   if (options.create && create_legs () == -1)
     return -1;
-  return array_open (&options.array, &plugin_log, &array) == 0 ? 0 : -1;
+  if (array_open (&options.array, &plugin_log, &array) != 0)
+    return -1;
+  return check_bitmap ();
 }
 
 static int
@@ -247,7 +240,7 @@ mdbitmap_after_fork (void)
   array_get_info (array, &info);
   if (info.read_only)
     return 0;
-  if (server_may_be_readonly ()) {
+  if (server_is_readonly () != READONLY_NO) {
     nbdkit_debug ("this may be nbdkit -r: nothing is written before a client "
                   "connects that may write");
     return 0;

@@ -45,14 +45,19 @@ const char options_help[] =
     "leg=<LEG>                      (required) Path of a leg; once for each.\n"
     "create=<SIZE>                  Make the array on these legs if they "
     "carry none.\n"
-    "metadata=1.2                   With create: version of the superblock.\n"
+    "metadata=1.2|1.1|1.0|0.90      With create: version of the superblock\n"
+    "                               (default 1.2).\n"
     "bitmap-chunk=<SIZE>            With create: bytes for one bit "
     "(default 64M).\n"
-    "bitmap=auto|internal           Where the bitmap is (default auto).\n"
+    "bitmap=auto|internal|none      Where the bitmap is (default auto: where\n"
+    "                               the superblock says; with create:\n"
+    "                               internal).\n"
     "degraded=auto|allow|refuse     Start although legs are missing\n"
     "                               (default auto: if that is recorded).\n"
     "full-resync=auto|refuse        Start what would copy the whole array\n"
     "                               (default auto).\n"
+    "force-source=<LEG>             Settle a split brain: this leg wins, and\n"
+    "                               the loser is recorded as faulty.\n"
     "leg-timeout=<SECONDS>          A leg that takes longer has failed "
     "(default 30).\n"
     "daemon-sleep=<SECONDS>         Between passes that clear bits\n"
@@ -78,6 +83,9 @@ options_free (struct options *options)
 {
   for (unsigned i = 0; i < options->array.nlegs; ++i)
     free (options->paths[i]);
+  free (options->force_source);
+  options->force_source = NULL;
+  options->array.force_source = NULL;
   options->array.nlegs = 0;
 }
 
@@ -228,13 +236,14 @@ set_create (struct options *options, const char *key, const char *value)
 static int
 set_metadata (struct options *options, const char *key, const char *value)
 {
-  if (strcmp (value, "1.1") == 0 || strcmp (value, "1.0") == 0
-      || strcmp (value, "0.90") == 0)
-    return bad (key, value, "not supported yet: use metadata=1.2");
-  if (strcmp (value, "1.2") != 0)
-    return bad (key, value, "must be 1.2");
-  options->metadata = true;
-  return 0;
+  static const char *const versions[] = { "1.2", "1.1", "1.0", "0.90" };
+
+  for (unsigned i = 0; i < sizeof versions / sizeof versions[0]; ++i)
+    if (strcmp (value, versions[i]) == 0) {
+      options->metadata = versions[i];
+      return 0;
+    }
+  return bad (key, value, "must be 1.2, 1.1, 1.0 or 0.90");
 }
 
 static int
@@ -254,15 +263,16 @@ set_bitmap_chunk (struct options *options, const char *key, const char *value)
 static int
 set_bitmap (struct options *options, const char *key, const char *value)
 {
-  (void)options;
-  if (strcmp (value, "none") == 0)
+  if (strcmp (value, "auto") == 0)
+    options->bitmap = OPTIONS_BITMAP_AUTO;
+  else if (strcmp (value, "internal") == 0)
+    options->bitmap = OPTIONS_BITMAP_INTERNAL;
+  else if (strcmp (value, "none") == 0)
+    options->bitmap = OPTIONS_BITMAP_NONE;
+  else
     return bad (key, value,
-                "an array without a bitmap is not supported yet: use "
-                "bitmap=auto or bitmap=internal");
-  if (strcmp (value, "auto") != 0 && strcmp (value, "internal") != 0)
-    return bad (key, value,
-                "a bitmap in a file is not supported yet: use bitmap=auto "
-                "or bitmap=internal");
+                "a bitmap in a file is not supported yet: use bitmap=auto, "
+                "bitmap=internal or bitmap=none");
   return 0;
 }
 
@@ -286,6 +296,22 @@ set_full_resync (struct options *options, const char *key, const char *value)
   if (strcmp (value, "auto") != 0 && strcmp (value, "refuse") != 0)
     return bad (key, value, "must be auto or refuse");
   options->array.refuse_full_resync = strcmp (value, "refuse") == 0;
+  return 0;
+}
+
+/* It is compared with the legs when all of them are known. */
+static int
+set_force_source (struct options *options, const char *key, const char *value)
+{
+  char *path;
+
+  if (*value == '\0')
+    return bad (key, value, "must be the path of one of the legs");
+  path = nbdkit_absolute_path (value);
+  if (!path)
+    return -1;
+  free (options->force_source);
+  options->force_source = path;
   return 0;
 }
 
@@ -366,6 +392,7 @@ static const struct {
   { "bitmap", set_bitmap },
   { "degraded", set_degraded },
   { "full-resync", set_full_resync },
+  { "force-source", set_force_source },
   { "leg-timeout", set_leg_timeout },
   { "daemon-sleep", set_daemon_sleep },
   { "sync-rate-min", set_sync_rate_min },
@@ -376,7 +403,6 @@ static const struct {
   { "connections", set_not_yet },
   { "control", set_not_yet },
   { "event-program", set_not_yet },
-  { "force-source", set_not_yet },
   { "no-leg-timeout", set_not_yet },
   { "on-bitmap-error", set_not_yet },
   { "unsafe-cache", set_not_yet },
@@ -399,6 +425,20 @@ options_set (struct options *options, const char *key, const char *value)
 
 /* ---- all keys together ---- */
 
+static bool
+same_file (const char *a, const char *b)
+{
+  struct stat sa, sb;
+
+  if (strcmp (a, b) == 0)
+    return true;
+  if (stat (a, &sa) == -1 || stat (b, &sb) == -1)
+    return false;
+  if (S_ISBLK (sa.st_mode) && S_ISBLK (sb.st_mode))
+    return sa.st_rdev == sb.st_rdev;
+  return sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
+}
+
 /* One disk as two legs is no mirror.  Legs that do not exist yet can only be
  * told apart by their paths.
  */
@@ -406,24 +446,45 @@ static int
 check_distinct (const struct options *options)
 {
   for (unsigned i = 0; i < options->array.nlegs; ++i)
-    for (unsigned j = 0; j < i; ++j) {
-      const char *a = options->paths[i], *b = options->paths[j];
-      struct stat sa, sb;
-      bool same = strcmp (a, b) == 0;
-
-      if (!same && stat (a, &sa) == 0 && stat (b, &sb) == 0) {
-        if (S_ISBLK (sa.st_mode) && S_ISBLK (sb.st_mode))
-          same = sa.st_rdev == sb.st_rdev;
-        else
-          same = sa.st_dev == sb.st_dev && sa.st_ino == sb.st_ino;
-      }
-      if (same) {
+    for (unsigned j = 0; j < i; ++j)
+      if (same_file (options->paths[i], options->paths[j])) {
         nbdkit_error ("leg=%s: given twice (the other one is %s): each leg "
                       "must be a disk or file of its own",
-                      a, b);
+                      options->paths[i], options->paths[j]);
         return -1;
       }
+  return 0;
+}
+
+/* The library knows the source by the name of its leg. */
+static int
+check_force_source (struct options *options)
+{
+  if (!options->force_source)
+    return 0;
+  for (unsigned i = 0; i < options->array.nlegs; ++i)
+    if (same_file (options->force_source, options->paths[i])) {
+      options->array.force_source = options->paths[i];
+      return 0;
     }
+  return bad ("force-source", options->force_source,
+              "must be one of the legs given");
+}
+
+/* What says how a new array is made. */
+static int
+check_create (const struct options *options)
+{
+  if (options->create == 0 && (options->metadata || options->bitmap_chunk)) {
+    nbdkit_error ("%s= needs create=SIZE: it says how a new array is made",
+                  options->metadata ? "metadata" : "bitmap-chunk");
+    return -1;
+  }
+  if (options->bitmap_chunk && options->bitmap == OPTIONS_BITMAP_NONE) {
+    nbdkit_error ("bitmap-chunk= contradicts bitmap=none: without a bitmap "
+                  "there are no chunks");
+    return -1;
+  }
   return 0;
 }
 
@@ -440,14 +501,13 @@ options_check (struct options *options)
     nbdkit_error ("no legs: give leg=PATH for each leg of the mirror");
     return -1;
   }
-  if (options->create == 0 && (options->metadata || options->bitmap_chunk)) {
-    nbdkit_error ("%s= needs create=SIZE: it says how a new array is made",
-                  options->metadata ? "metadata" : "bitmap-chunk");
+  if (check_create (options) == -1)
     return -1;
-  }
   if (array->sync_rate_min > array->sync_rate_max) {
     nbdkit_error ("sync-rate-max= is less than sync-rate-min=");
     return -1;
   }
-  return check_distinct (options);
+  if (check_distinct (options) == -1)
+    return -1;
+  return check_force_source (options);
 }

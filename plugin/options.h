@@ -14,13 +14,21 @@
 /* The key of a bare word on the command line. */
 #define OPTIONS_MAGIC_KEY "leg"
 
+enum options_bitmap {
+  OPTIONS_BITMAP_AUTO, /* what the superblock says */
+  OPTIONS_BITMAP_INTERNAL,
+  OPTIONS_BITMAP_NONE,
+};
+
 struct options {
   struct array_options array;  /* its legs are paths[] */
   char *paths[ARRAY_MAX_LEGS]; /* absolute; owned */
   uint64_t create;             /* bytes; 0: serve what is there */
   uint32_t bitmap_chunk;       /* bytes, with create; 0: the default */
-  bool metadata;               /* metadata= was given */
-  bool sync_rate_min;          /* sync-rate-min= was given */
+  const char *metadata;        /* with create; static; NULL: the default */
+  enum options_bitmap bitmap;
+  char *force_source; /* absolute; owned; array's is the leg's own name */
+  bool sync_rate_min; /* sync-rate-min= was given */
   bool serialize;
 };
 

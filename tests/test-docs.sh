@@ -49,6 +49,13 @@ section 'DUMP PLUGIN OUTPUT' | sed -n 's/^=item C<\(mdbitmap_[a-z_]*\)=.*/\1/p' 
   > "$tmp/written"
 same '--dump-plugin' "$tmp/written" "$tmp/have"
 
+# ... and their values, other than the list of features.
+"$nbdkit" --dump-plugin "$plugin" | grep '^mdbitmap_' \
+  | grep -v '^mdbitmap_features=' | sort > "$tmp/have"
+section 'DUMP PLUGIN OUTPUT' | sed -n 's/^=item C<\(mdbitmap_.*\)>$/\1/p' \
+  | grep -v '^mdbitmap_features=' > "$tmp/written"
+same 'values of --dump-plugin' "$tmp/written" "$tmp/have"
+
 # ---- debug flags ----
 
 nm -D --defined-only "$plugin" | sed -n 's/.* mdbitmap_debug_//p' \
@@ -60,9 +67,12 @@ same 'debug flags' "$tmp/written" "$tmp/have"
 # ---- options of the tool ----
 
 "$tool" --help > "$tmp/help" 2>&1
-for option in $(grep -o -e '--[a-z][a-z-]*' "$tests/../man/mdbitmap.pod" \
-                  | grep -v -x -e --detail -e --test -e --examine \
-                      -e --examine-bitmap | sort -u); do
+# What other programs have, as mdadm --add, is not in bold and not in lines
+# that begin with our name.
+for option in $(sed -n -e 's/B<\(--[a-z-]*\)/\n\1\n/gp' \
+                  -e '/^ mdbitmap /p' -e '/^  *\[/p' \
+                  "$tests/../man/mdbitmap.pod" \
+                  | grep -o -e '--[a-z][a-z-]*' | sort -u); do
   case $option in
     --help | --version) ;;
     *) grep -q -e "$option" "$tmp/help" || fail "mdbitmap --help: no $option" ;;

@@ -8,18 +8,22 @@
 #
 #   tests/test-fuzz.sh                       replay the corpora, then fuzz
 #   tests/test-fuzz.sh replay TARGET FILE... run these inputs once
+#   tests/test-fuzz.sh bulk [ARGUMENT...]    bulk-legs alone, or sanitized with
+#                                            these arguments
 #   tests/test-fuzz.sh merge [TARGET...]     fuzz, and make the corpora anew:
 #                                            few inputs that reach everything
 #
 # Targets, each with what must hold in its first comment:
 #
 #   superblock         bytes and a leg -> decode, check, encode
+#   bad-blocks         bytes and what is rewritten -> decode, bring up, tear
 #   bitmap-superblock  bytes and a geometry -> decode, check, encode, bits
 #   assembly           bytes become legs in memory -> a whole array's life
 #   schedule           bytes drive the simulator's scheduler
 #
-# There is none for the bad-block log, since lib/ does not have one yet; it
-# belongs beside these when it comes.
+# Besides these bulk-legs, which needs no coverage: a number makes legs with
+# something wrong, and opens them.  MDBITMAP_FUZZ_LEGS of them (500,000; ten
+# million with MDBITMAP_LONG) in a plain build, and 200,000 with sanitizers.
 #
 # MDBITMAP_FUZZ_SECONDS: how long each target is fuzzed (60; 600 with
 # MDBITMAP_LONG).  CLANG: the compiler.  KEEP=1 keeps what was built, and what
@@ -36,7 +40,10 @@ build=$(cd "$build" && pwd)
 clang=${CLANG:-clang}
 seconds=${MDBITMAP_FUZZ_SECONDS:-${MDBITMAP_LONG:+600}}
 seconds=${seconds:-60}
-targets='superblock bitmap-superblock assembly schedule'
+legs=${MDBITMAP_FUZZ_LEGS:-${MDBITMAP_LONG:+10000000}}
+legs=${legs:-500000}
+sanitized_legs=200000
+targets='superblock bad-blocks bitmap-superblock assembly schedule'
 at_once=2
 corpus_max=30 # files of a target
 
@@ -112,14 +119,17 @@ lib_sources ()
   echo "$source/lib/device/batch.c"
 }
 
+# Allocations are counted: see fuzz/heap.c.
+wrap=('-Wl,--wrap=rt_alloc' '-Wl,--wrap=rt_calloc'
+      '-Wl,--wrap=rt_alloc_aligned' '-Wl,--wrap=rt_free')
+
 compile_all ()
 {
-  local flags sim
-
-  flags=(-std=gnu11 -g -O2 -fno-omit-frame-pointer -UNDEBUG -DHAVE_CONFIG_H
-         -I"$build" -I"$source/lib" -I"$source/tests" -Wall -Wextra
+  plain=(-std=gnu11 -g -O2 -UNDEBUG -DHAVE_CONFIG_H
+         -I"$build" -I"$source/lib" -I"$source/tests" -Wall -Wextra)
+  flags=("${plain[@]}" -fno-omit-frame-pointer
          -fsanitize='address,undefined' -fno-sanitize-recover=all)
-  mkdir "$tmp/objects"
+  mkdir "$tmp/objects" "$tmp/plain-objects"
   # shellcheck disable=SC2016
   one='file=$1 folder=$(basename "$(dirname "$1")")
        object=$2/$folder-$(basename "$file" .c).o
@@ -132,8 +142,18 @@ compile_all ()
     | xargs -P "$at_once" -I{} sh -c "$one" - {} "$tmp/objects" \
       "$clang" "${flags[@]}" || fail "the targets do not compile"
 
-  # The simulator, with the library over fibers.
-  sim=$tmp/sim-objects
+  # All of bulk-legs, without sanitizers.
+  { lib_sources; printf '%s\n' "$source"/tests/fuzz/*.c; } \
+    | grep -v -e '/fuzz-[^/]*$' -e '/mutate\.c$' \
+    | xargs -P "$at_once" -I{} sh -c "$one" - {} "$tmp/plain-objects" \
+      "$clang" "${plain[@]}" || fail "bulk-legs does not compile"
+}
+
+# The simulator, with the library over fibers.
+compile_simulator ()
+{
+  local sim=$tmp/sim-objects
+
   mkdir "$sim"
   lib_sources | grep -v '/base/rt\.c$' \
     | xargs -P "$at_once" -I{} sh -c "$one" - {} "$sim" \
@@ -157,15 +177,32 @@ link_target ()
   fi
   for object in "$tmp"/objects/*.o; do
     case $object in
-      */fuzz-fuzz-*) ;; # a target
+      */fuzz-fuzz-* | */fuzz-bulk-legs.o) ;; # a target
       *) objects+=("$object") ;;
     esac
   done
-  "$clang" -fsanitize=fuzzer,address,undefined \
-    -Wl,--wrap=rt_alloc,--wrap=rt_calloc \
-    -Wl,--wrap=rt_alloc_aligned,--wrap=rt_free \
+  "$clang" -fsanitize=fuzzer,address,undefined "${wrap[@]}" \
     "$tmp/objects/fuzz-fuzz-$1.o" "${objects[@]}" -pthread -o "$tmp/fuzz-$1" \
     || fail "fuzz-$1 does not link"
+}
+
+# The library's objects count for libFuzzer, which is not there: the program
+# has its own main.
+link_bulk ()
+{
+  local objects=() object
+
+  "$clang" "${wrap[@]}" "$tmp"/plain-objects/*.o -pthread -o "$tmp/bulk-legs" \
+    || fail "bulk-legs does not link"
+  for object in "$tmp"/objects/*.o; do
+    case $object in
+      */fuzz-fuzz-* | */fuzz-mutate.o) ;;
+      *) objects+=("$object") ;;
+    esac
+  done
+  "$clang" -fsanitize=fuzzer-no-link,address,undefined "${wrap[@]}" \
+    "${objects[@]}" -pthread -o "$tmp/bulk-legs-sanitized" \
+    || fail "bulk-legs does not link with sanitizers"
 }
 
 # ---- running ----
@@ -201,6 +238,7 @@ arguments ()
 {
   case $1 in
     superblock) echo -max_len=4105 ;; # a block, and the leg
+    bad-blocks) echo -max_len=4162 ;; # a log, and what is rewritten
     bitmap-superblock) echo -max_len=2048 ;;
     assembly) echo -max_len=256 -len_control=0 -detect_leaks=0 ;;
     schedule) echo -max_len=4096 -len_control=0 ;;
@@ -253,6 +291,27 @@ fuzz ()
     /^Done / { time = $5 }
     END { printf "fuzz-%s: %d executions in %d s, %d edges of %d in lib/, " \
                  "%d MiB\n", target, runs, time, edges, all, memory }' "$log"
+}
+
+# In pieces, a few at once; the sanitized ones have numbers of their own.
+bulk ()
+{
+  local piece=$(((legs + at_once - 1) / at_once)) first=0 n log
+
+  while [ "$first" -lt "$legs" ]; do
+    n=$((legs - first < piece ? legs - first : piece))
+    "$tmp/bulk-legs" --first "$first" --count "$n" \
+      > "$tmp/bulk-$first.log" 2>&1 || touch "$tmp/bulk.failed" &
+    first=$((first + n))
+  done
+  wait
+  "${run_prefix[@]}" "$tmp/bulk-legs-sanitized" --seed 2 \
+    --count "$sanitized_legs" > "$tmp/bulk-sanitized.log" 2>&1 \
+    || touch "$tmp/bulk.failed"
+  for log in "$tmp"/bulk-*.log; do
+    tail -n 20 "$log"
+  done
+  [ ! -e "$tmp/bulk.failed" ] || fail "bulk-legs: see above"
 }
 
 # What was found, so that it can be had back from a log of the test alone.
@@ -353,7 +412,7 @@ merge ()
 what=${1:-test}
 [ $# -eq 0 ] || shift
 case $what:$# in
-  test:0 | merge:*) ;;
+  test:0 | merge:* | bulk:*) ;;
   replay:[01]) usage ;;
   replay:*) ;;
   *) usage ;;
@@ -362,6 +421,9 @@ esac
 mkdir -p "$tmp/found"
 check_clang
 compile_all
+case $what:${1:-} in
+  test:* | merge:* | replay:schedule) compile_simulator ;;
+esac
 case $what in
   replay)
     link_target "$1"
@@ -369,6 +431,13 @@ case $what in
     target=$1
     shift
     "${run_prefix[@]}" "$tmp/fuzz-$target" "$@" || fail "fuzz-$target"
+    exit 0
+    ;;
+  bulk)
+    link_bulk
+    prepare_to_run
+    [ $# -gt 0 ] || { bulk; exit 0; }
+    "${run_prefix[@]}" "$tmp/bulk-legs-sanitized" "$@" || fail "bulk-legs"
     exit 0
     ;;
   merge)
@@ -388,6 +457,8 @@ for target in $targets; do
   link_target "$target"
 done
 prepare_to_run
+link_bulk
+bulk
 # shellcheck disable=SC2086
 each replay_corpus $targets
 # shellcheck disable=SC2086

@@ -18,16 +18,17 @@ server "$plugin" --version > out
 grep -q '^mdbitmap [0-9]' out || fail "--version: $(cat out)"
 
 server "$plugin" --help > out
-for key in leg create metadata bitmap-chunk bitmap degraded full-resync \
-           leg-timeout daemon-sleep sync-rate-min sync-rate-max serialize; do
+for key in leg create metadata bitmap-chunk bitmap degraded force-source \
+           full-resync leg-timeout daemon-sleep sync-rate-min sync-rate-max serialize; do
   grep -q "^$key=" out || fail "--help does not tell of $key="
 done
 
 server --dump-plugin "$plugin" > out
 for line in name=mdbitmap magic_config_key=leg thread_model=parallel \
             max_thread_model=parallel api_version=2 errno_is_preserved=0 \
-            mdbitmap_libaio=yes mdbitmap_superblocks=1.2 \
-            mdbitmap_bitmap=internal; do
+            mdbitmap_libaio=yes mdbitmap_max_legs=27 \
+            mdbitmap_superblocks=0.90,1.0,1.1,1.2 \
+            mdbitmap_bitmap=internal,none; do
   grep -q -x "$line" out || fail "--dump-plugin does not say $line"
 done
 grep -q '^mdbitmap_features=' out || fail "--dump-plugin: no features"
@@ -50,21 +51,22 @@ refuses '^nbdkit: .*leg=: ' leg=
 refuses 'leg=nbd://host/x: remote legs are not supported yet' nbd://host/x
 refuses 'leg=nbds+unix:.*not supported yet' leg='nbds+unix:///?socket=/x'
 refuses 'leg=.*/a: given twice' a a
-refuses 'too many legs' 1 2 3 4 5 6 7 8 9
+# shellcheck disable=SC2046
+refuses 'too many legs: at most 27' $(seq 28)
 
 for value in '' 0 1 513 -512 1X 1MM 0x200 99999999999999999999 16E; do
   refuses "create=$value: " a b "create=$value"
 done
-for value in 1.1 1.0 0.90; do
-  refuses "metadata=$value: not supported yet" a b create=8M "metadata=$value"
-done
-for value in '' 1.3 12 2; do
+for value in '' 1.3 12 2 1 0.9 default ddf; do
   refuses "metadata=$value: " a b create=8M "metadata=$value"
 done
 for value in '' 0 512 2048 65537 96K 4G 64KB -1; do
   refuses "bitmap-chunk=$value: " a b create=8M "bitmap-chunk=$value"
 done
-refuses 'bitmap=none: .*not supported yet' a b bitmap=none
+refuses 'bitmap-chunk= contradicts bitmap=none' a b create=8M bitmap=none \
+        bitmap-chunk=64K
+refuses 'force-source=: ' a b force-source=
+refuses 'force-source=.*/c: must be one of the legs given' a b force-source=c
 refuses 'bitmap=/x/y: .*not supported yet' a b bitmap=/x/y
 for value in '' yes Allow; do
   refuses "degraded=$value: must be auto, allow or refuse" a b \
@@ -87,7 +89,7 @@ refuses 'serialize=maybe: ' a b serialize=maybe
 refuses 'metadata= needs create=' a b metadata=1.2
 refuses 'bitmap-chunk= needs create=' a b bitmap-chunk=64K
 for key in auto-re-add bitmap-io connections control event-program \
-           force-source no-leg-timeout on-bitmap-error unsafe-cache \
+           no-leg-timeout on-bitmap-error unsafe-cache \
            write-behind write-mostly; do
   refuses "$key=1: this parameter is not supported yet" a b "$key=1"
 done
@@ -106,7 +108,7 @@ rm a a2
 # Relative paths are relative to where nbdkit was started; a path with '='
 # needs leg=.
 start_array first a leg=b=c create=8M metadata=1.2 bitmap-chunk=64K \
-            bitmap=internal
+            bitmap=internal force-source=a
 [ -e "$tmp/a" ] && [ -e "$tmp/b=c" ] || fail "the legs are not in $tmp"
 client first 'assert h.get_size () == 8 << 20, h.get_size ()'
 stop first
@@ -117,7 +119,8 @@ for option in bitmap=auto bitmap=internal degraded=auto degraded=allow \
               leg-timeout=500ms leg-timeout=86400 daemon-sleep=1 \
               daemon-sleep=5s sync-rate-min=1M sync-rate-min=0 \
               sync-rate-max=unlimited sync-rate-max=512K sync-rate-max=100M \
-              serialize=true serialize=false serialize=0 create=8M; do
+              serialize=true serialize=false serialize=0 create=8M \
+              force-source=b=c force-source=./a; do
   start_array good a leg=b=c "$option"
   client good '
 assert h.get_size () == 8 << 20, h.get_size ()
@@ -131,6 +134,33 @@ h.pwrite (b"x" * 512, 0, nbd.CMD_FLAG_FUA)
 assert h.pread (512, 0) == b"x" * 512'
   stop good
 done
+
+# refuses_bitmap PATTERN ARGUMENT...: after the lines about the array.
+refuses_bitmap ()
+{
+  local pattern=$1
+
+  shift
+  must_not_start "$@"
+  printf '%s\n' "$lines" | tail -n 1 | grep -q -e "$pattern" \
+    || fail "nbdkit mdbitmap $*: '$lines' does not say '$pattern'"
+}
+
+# bitmap= says what is expected of an array that is there.
+refuses_bitmap 'bitmap=none: array .* has an internal bitmap' a leg=b=c \
+               bitmap=none
+refuses_bitmap 'bitmap=none: array .* has an internal bitmap' a leg=b=c \
+               bitmap=none create=8M
+start_array none n1 n2 create=8M bitmap=none
+client none 'assert h.get_size () == 8 << 20, h.get_size ()'
+stop none
+for option in bitmap=auto bitmap=none; do
+  start_array none n1 n2 $option
+  in_log none 'no bitmap' || fail "nothing was said about the bitmap"
+  stop none
+done
+refuses_bitmap 'bitmap=internal: array .* has no bitmap; .*--grow' n1 n2 \
+               bitmap=internal
 
 # "Fast or not at all": either it was done, or nothing was touched.
 start_array fast a leg=b=c

@@ -167,7 +167,8 @@ is 8 array-state '"AAAAAAAA"' \
   slot 7
 by_mdadm 8
 rm -f ./[1-8] one
-refused 'at most 8' --size=1M 1 2 3 4 5 6 7 8 9
+# shellcheck disable=SC2046
+refused 'at most 27' --size=1M $(seq 28)
 
 # ---- legs that existed ----
 
@@ -257,6 +258,44 @@ create --size=8M -- a -b
 is ./-b slot 1
 rm -f a ./-b
 
+# ---- every version, with a bitmap and without ----
+
+for version in 0.90 1.0 1.1 1.2; do
+  for bitmap in internal none; do
+    create --size=64M --metadata=$version --bitmap=$bitmap a b
+    is b metadata "\"$version\"" \
+      array-size $((64 << 20)) \
+      state '"clean"' \
+      array-state '"AA"' \
+      slot 1 \
+      other-superblocks '[]'
+    if [ $bitmap = internal ]; then
+      is a features '["bitmap-offset"]' \
+        bitmap:metadata "\"$version\"" \
+        bitmap:chunk-size $((64 << 20)) \
+        bitmap:chunks 1 \
+        bitmap:chunks-marked 0
+    else
+      is a features '[]'
+    fi
+    if command -v mdadm >/dev/null; then
+      for leg in a b; do
+        mdadm --examine $leg >theirs 2>&1 || fail "mdadm: $(cat theirs)"
+        "$tool" examine $leg >ours || fail "$version: not whole"
+        diff -u theirs ours || fail "$version $bitmap: not what mdadm says"
+      done
+    fi
+    "$tool" assemble --dry-run a b >out || fail "$version: not to be served"
+    # Made again as another version: nothing of the first one is left.
+    for other in 1.2 1.1 1.0 0.90; do
+      create --force --assume-clean --metadata=$other a b
+      is a metadata "\"$other\"" \
+        other-superblocks '[]'
+    done
+    rm -f a b
+  done
+done
+
 # ---- the data moves for a fine chunk ----
 
 # 256 + 76800 / 8 bytes are 3 pages, and mdadm has room for one.
@@ -336,10 +375,12 @@ refused 'power of two' --size=8M --bitmap-chunk=5000 a b
 refused 'power of two' --size=8M --bitmap-chunk=4G a b
 refused 'power of two' --size=8M --bitmap-chunk=0 a b
 refused 'bitmap-chunk' --size=4096T --bitmap-chunk=4K a b
-refused 'not supported yet' --size=8M --metadata=1.0 a b
-refused 'not supported yet' --size=8M --metadata=0.90 a b
 refused 'not a version' --size=8M --metadata=2 a b
-refused 'not supported yet' --size=8M --bitmap=none a b
+refused 'not a version' --size=8M --metadata=0.9 a b
+refused 'not a version' --size=8M --metadata= a b
+refused 'contradicts' --size=8M --bitmap=none --bitmap-chunk=64K a b
+# What version 0.90 has no room for.
+refused 'name' --size=8M --metadata=0.90 --name=n a b
 refused 'not supported yet' --size=8M --bitmap=/tmp/file a b
 refused 'longer than 32' --size=8M \
   --name=123456789012345678901234567890123 a b

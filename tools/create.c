@@ -84,30 +84,29 @@ add_leg (struct arguments *arguments, const char *leg, bool write_mostly)
 }
 
 static bool
-set_metadata (const char *text)
+set_metadata (struct arguments *arguments, const char *text)
 {
-  if (strcmp (text, "1.2") == 0)
-    return true;
-  if (strcmp (text, "1.1") == 0 || strcmp (text, "1.0") == 0
-      || strcmp (text, "0.90") == 0)
-    tool_error ("--metadata=%s is not supported yet; use 1.2", text);
-  else
-    tool_error ("--metadata=%s is not a version of md's superblock; use 1.2",
+  enum superblock_version version;
+
+  if (!superblock_version_parse (text, &version)) {
+    tool_error ("--metadata=%s is not a version of md's superblock; use 1.2, "
+                "1.1, 1.0 or 0.90",
                 text);
-  return false;
+    return false;
+  }
+  arguments->options.metadata = text;
+  return true;
 }
 
 static bool
-set_bitmap (const char *text)
+set_bitmap (struct arguments *arguments, const char *text)
 {
-  if (strcmp (text, "internal") == 0)
+  arguments->options.no_bitmap = strcmp (text, "none") == 0;
+  if (arguments->options.no_bitmap || strcmp (text, "internal") == 0)
     return true;
-  if (strcmp (text, "none") == 0)
-    tool_error ("--bitmap=none is not supported yet; use internal");
-  else
-    tool_error ("--bitmap=%s: bitmaps in files are not supported yet; use "
-                "internal",
-                text);
+  tool_error ("--bitmap=%s: bitmaps in files are not supported yet; use "
+              "internal or none",
+              text);
   return false;
 }
 
@@ -151,9 +150,9 @@ take (struct arguments *arguments, int option)
   case OPT_SIZE:
     return set_size (arguments, optarg);
   case OPT_METADATA:
-    return set_metadata (optarg);
+    return set_metadata (arguments, optarg);
   case OPT_BITMAP:
-    return set_bitmap (optarg);
+    return set_bitmap (arguments, optarg);
   case OPT_BITMAP_CHUNK:
     return set_bitmap_chunk (arguments, optarg);
   case OPT_NAME:
@@ -182,12 +181,14 @@ report (const struct array_create_options *options)
 
     if (!options->legs[i])
       continue;
-    if (tool_leg_open (&leg, options->legs[i]) && leg.intact && !leg.refused)
+    if (tool_leg_open (&leg, options->legs[i]) && leg.intact && !leg.refused
+        && !leg.ambiguous)
       printf ("%s: slot %u of %" PRIu32 ", array %s, %" PRIu64 " bytes%s\n",
               leg.path,
-              superblock_1_role (&leg.superblock, leg.superblock.dev_number),
+              superblock_role (&leg.superblock, leg.superblock.dev_number),
               leg.superblock.raid_disks,
-              format_uuid (leg.superblock.set_uuid, uuid),
+              superblock_uuid (leg.superblock.version, leg.superblock.set_uuid,
+                               uuid),
               leg.superblock.size * SECTOR_SIZE,
               leg.superblock.resync_offset == RESYNC_CLEAN
                   ? ""
@@ -231,6 +232,10 @@ tool_create (int argc, char **argv)
       return TOOL_ERROR;
   if (arguments.options.nlegs == 0)
     return tool_usage_error ("no leg given");
+  if (arguments.options.no_bitmap && arguments.options.bitmap_chunk != 0)
+    return tool_usage_error (
+        "--bitmap-chunk contradicts --bitmap=none: without "
+        "a bitmap there are no chunks");
   if (array_create (&arguments.options, &log) < 0)
     return TOOL_ERROR;
   return report (&arguments.options) ? 0 : TOOL_ERROR;

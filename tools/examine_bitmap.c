@@ -9,145 +9,115 @@
 
 #include <getopt.h>
 #include <inttypes.h>
-#include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "base/bytes.h"
-#include "tools.h"
-
-#define PIECE MiB
-
-struct examined {
-  struct tool_leg leg;
-  uint64_t offset; /* bytes, of the bitmap */
-  struct bitmap_superblock b;
-  bool refused;
-  struct format_error error;
-  uint64_t chunks; /* whose bits are there */
-  uint64_t marked;
-};
+#include "examine_bitmap.h"
 
 /* A bitmap file begins with the bitmap; a leg tells where it is. */
 static bool
-find_bitmap (struct examined *e)
+find_bitmap (struct examined_bitmap *e)
 {
-  const struct superblock_1 *s = &e->leg.superblock;
-  uint8_t block[BITMAP_SUPERBLOCK_BYTES] = { 0 };
-  bool intact;
-  int err;
+  const struct superblock *s = &e->leg.superblock;
+  const char *path = e->leg.path;
 
+  for (unsigned i = 0; e->leg.intact && i < e->leg.nothers; ++i)
+    tool_error ("leg %s: a superblock of version %s is there as well; this is "
+                "the bitmap of version %s",
+                path, superblock_version_string (e->leg.others[i]),
+                superblock_version_string (s->version));
   if (e->leg.intact) {
-    const int64_t at = (int64_t)s->super_offset + s->bitmap_offset;
-
     if (!(s->feature_map & FEATURE_BITMAP_OFFSET)) {
-      tool_error ("leg %s: its array has no internal bitmap", e->leg.path);
+      tool_error ("leg %s: its array has no internal bitmap", path);
       return false;
     }
-    if (at < 0 || (uint64_t)at > e->leg.device->limits.size / SECTOR_SIZE) {
+    e->bitmap.offset = tool_bitmap_offset (&e->leg);
+    if (e->bitmap.offset == UINT64_MAX) {
       tool_error ("leg %s: field bitmap_offset: found %" PRId32
                   ", expected a place on the leg",
-                  e->leg.path, s->bitmap_offset);
+                  path, s->bitmap_offset);
       return false;
     }
-    e->offset = (uint64_t)at * SECTOR_SIZE;
   }
-  if (tool_leg_read (&e->leg, e->offset, sizeof block, block) < 0)
+  if (!tool_bitmap_read_header (&e->leg, &e->bitmap))
     return false;
-  err = bitmap_superblock_decode (block, &e->b, &intact, &e->error);
-  e->refused = err < 0;
-  if (intact)
+  if (e->bitmap.intact)
     return true;
   if (e->leg.intact)
-    tool_error ("leg %s: no bitmap at byte %" PRIu64, e->leg.path, e->offset);
-  else
-    tool_error ("%s: neither a bitmap nor a superblock of version 1.2 found",
-                e->leg.path);
+    tool_error ("leg %s: no bitmap at byte %" PRIu64, path, e->bitmap.offset);
+  else {
+    tool_error ("%s: neither a bitmap nor a superblock of md found", path);
+    if (!e->leg.no_magic)
+      tool_leg_complain (&e->leg);
+  }
   return false;
-}
-
-static uint64_t
-count_bits (const uint8_t *data, size_t bytes)
-{
-  uint64_t n = 0;
-
-  for (size_t i = 0; i < bytes; ++i)
-    n += (unsigned)__builtin_popcount (data[i]);
-  return n;
-}
-
-/* Ones behind the last chunk are not counted; a file may be too short. */
-static bool
-count_marked (struct examined *e)
-{
-  const uint64_t chunks = bitmap_chunks (e->b.sync_size, e->b.chunksize);
-  const uint64_t bytes = div_up (chunks, 8);
-  uint8_t *data = rt_alloc (PIECE);
-  uint64_t done = 0;
-  ptrdiff_t n = 0;
-
-  if (!data) {
-    tool_error ("%s: out of memory", e->leg.path);
-    return false;
-  }
-  while (done < bytes) {
-    n = tool_leg_read (&e->leg, e->offset + BITMAP_SUPERBLOCK_BYTES + done,
-                       (size_t)min_u64 (PIECE, bytes - done), data);
-    if (n <= 0)
-      break;
-    done += (uint64_t)n;
-    if (done == bytes && chunks % 8 != 0)
-      data[n - 1] &= (uint8_t)(bitmap_bit_mask (chunks) - 1);
-    e->marked += count_bits (data, (size_t)n);
-  }
-  rt_free (data);
-  e->chunks = min_u64 (chunks, done * 8);
-  if (n < 0)
-    return false;
-  if (e->chunks < chunks) {
-    tool_error ("%s: has bits for %" PRIu64 " chunks, and there are %" PRIu64,
-                e->leg.path, e->chunks, chunks);
-    return false;
-  }
-  return true;
 }
 
 /* ---- as text ---- */
 
-static const char *
-chunk_text (uint32_t bytes, char buf[16])
+const char *
+bitmap_chunk_text (uint64_t bytes, char buf[24])
 {
-  static const char *const suffixes[] = { "B", "KB", "MB", "GB" };
+  static const char *const suffixes[] = { "B", "KB", "MB", "GB", "TB" };
   unsigned i = 0;
 
-  while (bytes >> 10) {
+  while (bytes >> 10 && i < 4) {
     bytes >>= 10;
     ++i;
   }
-  snprintf (buf, 16, "%" PRIu32 " %s", bytes, suffixes[i]);
+  snprintf (buf, 24, "%" PRIu64 " %s", bytes, suffixes[i]);
   return buf;
 }
 
-static const char *
-state_text (uint32_t state)
+const char *
+bitmap_state_text (uint32_t state)
 {
   return state == 0 ? "OK" : state == BITMAP_STALE ? "Out of date" : "Unknown";
 }
 
-static void
-print_text (const struct examined *e)
+const char *
+bitmap_state_key (uint32_t state)
 {
-  const struct bitmap_superblock *b = &e->b;
-  char uuid[FORMAT_UUID_TEXT], size[TOOL_SIZE_TEXT], chunk[16];
+  return state == 0 ? "ok" : state == BITMAP_STALE ? "out-of-date" : "unknown";
+}
+
+void
+bitmap_print_bits (const struct tool_bitmap *bitmap)
+{
+  printf ("          Bitmap : %" PRIu64 " bits (chunks), %" PRIu64
+          " dirty (%2.1f%%)\n",
+          bitmap->chunks, bitmap->marked,
+          100.0 * (double)bitmap->marked
+              / (double)(bitmap->chunks ? bitmap->chunks : 1));
+}
+
+static enum superblock_version
+uuid_version (const struct examined_bitmap *e)
+{
+  return e->leg.intact ? e->leg.superblock.version : SUPERBLOCK_1_2;
+}
+
+static void
+print_text (const struct examined_bitmap *e)
+{
+  const struct bitmap_superblock *b = &e->bitmap.header;
+  char uuid[FORMAT_UUID_TEXT], size[TOOL_SIZE_TEXT], chunk[24];
+  const uint64_t unit = bitmap_is_lockless (e) ? SECTOR_SIZE : 1;
 
   printf ("        Filename : %s\n", e->leg.path);
   printf ("           Magic : %08x\n", BITMAP_MAGIC);
   printf ("         Version : %" PRIu32 "\n", b->version);
-  printf ("            UUID : %s\n", format_uuid (b->uuid, uuid));
-  printf ("          Events : %" PRIu64 "\n", b->events);
-  printf ("  Events Cleared : %" PRIu64 "\n", b->events_cleared);
-  printf ("           State : %s\n", state_text (b->state));
-  printf ("       Chunksize : %s\n", chunk_text (b->chunksize, chunk));
+  printf ("            UUID : %s\n",
+          superblock_uuid (uuid_version (e), b->uuid, uuid));
+  if (!bitmap_is_clustered (e)) {
+    printf ("          Events : %" PRIu64 "\n", b->events);
+    printf ("  Events Cleared : %" PRIu64 "\n", b->events_cleared);
+    if (!bitmap_is_lockless (e))
+      printf ("           State : %s\n", bitmap_state_text (b->state));
+  }
+  printf ("       Chunksize : %s\n",
+          bitmap_chunk_text (b->chunksize * unit, chunk));
   printf ("          Daemon : %" PRIu32 "s flush period\n", b->daemon_sleep);
   if (b->write_behind != 0)
     printf ("      Write Mode : Allow write behind, max %" PRIu32 "\n",
@@ -156,92 +126,83 @@ print_text (const struct examined *e)
     printf ("      Write Mode : Normal\n");
   printf ("       Sync Size : %" PRIu64 "%s\n", b->sync_size / 2,
           tool_size_text (b->sync_size * SECTOR_SIZE, size));
-  if (!e->refused)
-    printf ("          Bitmap : %" PRIu64 " bits (chunks), %" PRIu64
-            " dirty (%2.1f%%)\n",
-            e->chunks, e->marked,
-            100.0 * (double)e->marked / (double)(e->chunks ? e->chunks : 1));
+  if (bitmap_is_clustered (e))
+    clustered_print (e);
+  else if (bitmap_is_lockless (e))
+    lockless_print (e);
+  else if (e->counted)
+    bitmap_print_bits (&e->bitmap);
 }
 
 /* ---- as JSON ---- */
 
 static void
-set_integer (json_t *object, const char *key, uint64_t value)
+print_json (const struct examined_bitmap *e)
 {
-  json_object_set_new (object, key, json_integer ((json_int_t)value));
-}
-
-static json_t *
-refusal (const struct examined *e)
-{
-  json_t *object;
-
-  if (!e->refused)
-    return json_null ();
-  object = json_object ();
-  json_object_set_new (object, "field", json_string (e->error.field));
-  json_object_set_new (object, "found", json_string (e->error.found));
-  json_object_set_new (object, "expected", json_string (e->error.expected));
-  json_object_set_new (
-      object, "advice",
-      e->error.advice ? json_string (e->error.advice) : json_null ());
-  return object;
-}
-
-static void
-print_json (const struct examined *e)
-{
-  const struct bitmap_superblock *b = &e->b;
-  json_t *object, *name = json_string (e->leg.path);
+  const struct bitmap_superblock *b = &e->bitmap.header;
+  const uint64_t unit = bitmap_is_lockless (e) ? SECTOR_SIZE : 1;
   char uuid[FORMAT_UUID_TEXT];
+  json_t *object;
 
   json_object_seed (1);
   object = json_object ();
-  json_object_set_new (object, "filename",
-                       name ? name : json_string ("(not UTF-8)"));
-  set_integer (object, "version", b->version);
-  json_object_set_new (object, "uuid",
-                       json_string (format_uuid (b->uuid, uuid)));
-  set_integer (object, "events", b->events);
-  set_integer (object, "events-cleared", b->events_cleared);
-  json_object_set_new (object, "state",
-                       json_string (b->state == 0              ? "ok"
-                                    : b->state == BITMAP_STALE ? "out-of-date"
-                                                               : "unknown"));
-  set_integer (object, "chunk-size", b->chunksize);
-  set_integer (object, "daemon-sleep", b->daemon_sleep);
-  set_integer (object, "write-behind", b->write_behind);
-  set_integer (object, "sync-size", b->sync_size * SECTOR_SIZE);
-  set_integer (object, "reserved-size",
-               (uint64_t)b->sectors_reserved * SECTOR_SIZE);
-  if (!e->refused) {
-    set_integer (object, "chunks", e->chunks);
-    set_integer (object, "chunks-marked", e->marked);
+  tool_json_string (object, "filename", e->leg.path);
+  tool_json_string (object, "metadata",
+                    e->leg.intact
+                        ? superblock_version_string (e->leg.superblock.version)
+                        : NULL);
+  tool_json_integer (object, "offset", e->bitmap.offset);
+  tool_json_integer (object, "version", b->version);
+  tool_json_string (object, "uuid",
+                    superblock_uuid (uuid_version (e), b->uuid, uuid));
+  tool_json_integer (object, "events", b->events);
+  tool_json_integer (object, "events-cleared", b->events_cleared);
+  tool_json_string (object, "state", bitmap_state_key (b->state));
+  tool_json_integer (object, "chunk-size", b->chunksize * unit);
+  tool_json_integer (object, "daemon-sleep", b->daemon_sleep);
+  tool_json_integer (object, "write-behind", b->write_behind);
+  tool_json_sectors (object, "sync-size", b->sync_size);
+  tool_json_sectors (object, "reserved-size", b->sectors_reserved);
+  if (bitmap_is_clustered (e))
+    clustered_to_json (e, object);
+  else if (bitmap_is_lockless (e))
+    lockless_to_json (e, object);
+  else if (e->counted) {
+    tool_json_integer (object, "chunks", e->bitmap.chunks);
+    tool_json_integer (object, "chunks-marked", e->bitmap.marked);
   }
-  json_object_set_new (object, "refused", refusal (e));
-  json_dumpf (object, stdout, JSON_INDENT (2));
-  putchar ('\n');
-  json_decref (object);
+  tool_json_refusal (object, e->bitmap.refused ? &e->bitmap.error : NULL);
+  tool_json_print (object);
 }
 
 /* ---- all of it ---- */
 
-static int
-examine (struct examined *e, const char *path, bool json)
+static bool
+read_bits (struct examined_bitmap *e)
 {
-  bool ok = true;
+  if (bitmap_is_clustered (e))
+    return clustered_read (e);
+  if (bitmap_is_lockless (e))
+    return lockless_read (e);
+  if (e->bitmap.refused)
+    return true;
+  e->counted = true;
+  return tool_bitmap_count (&e->leg, &e->bitmap);
+}
+
+static int
+examine (struct examined_bitmap *e, const char *path, bool json)
+{
+  char text[300];
+  bool ok;
 
   if (!tool_leg_open (&e->leg, path) || !find_bitmap (e))
     return TOOL_ERROR;
-  if (e->refused) {
-    char text[300];
-
-    format_error_string (&e->error, text, sizeof text);
+  if (e->bitmap.refused) {
+    format_error_string (&e->bitmap.error, text, sizeof text);
     tool_error ("%s: bitmap: %s", path, text);
-    ok = false;
   }
-  else
-    ok = count_marked (e);
+  ok = read_bits (e) && !e->bitmap.refused;
   if (json)
     print_json (e);
   else
@@ -256,7 +217,7 @@ tool_examine_bitmap (int argc, char **argv)
     { "json", no_argument, NULL, 'j' },
     { NULL, 0, NULL, 0 },
   };
-  struct examined *e;
+  struct examined_bitmap *e;
   bool json = false;
   int option, status;
 
@@ -276,6 +237,7 @@ tool_examine_bitmap (int argc, char **argv)
   }
   status = examine (e, argv[optind], json);
   tool_leg_close (&e->leg);
+  rt_free (e->node);
   rt_free (e);
   return status;
 }

@@ -18,14 +18,17 @@ static const char usage[] =
     "usage: mdbitmap create [OPTIONS] LEG...\n"
     "       mdbitmap examine [--json] LEG...\n"
     "       mdbitmap examine-bitmap [--json] LEG|FILE\n"
+    "       mdbitmap assemble --dry-run [OPTIONS] LEG...\n"
+    "       mdbitmap assemble --force-source=LEG [OPTIONS] LEG...\n"
     "       mdbitmap --help | --version\n"
     "\n"
     "create: make a RAID1 array with metadata that Linux md understands\n"
     "  LEG                   a file or a block device; the word `missing'\n"
     "                        leaves a slot empty\n"
     "  --size=SIZE           of the array; needed for files that do not exist\n"
-    "  --metadata=1.2        version of the superblock\n"
-    "  --bitmap=internal     where the write-intent bitmap is\n"
+    "  --metadata=VERSION    of the superblock: 1.2 (default), 1.1, 1.0, 0.90\n"
+    "  --bitmap=internal     a write-intent bitmap on each leg (default), or\n"
+    "                        none\n"
     "  --bitmap-chunk=SIZE   bytes for one bit; default 64M\n"
     "  --name=NAME           of the array\n"
     "  --assume-clean        the legs are equal already: no resync\n"
@@ -33,6 +36,17 @@ static const char usage[] =
     "  --force               overwrite what is known to be on the legs\n"
     "\n"
     "examine: print the superblocks, examine-bitmap: print the bitmap\n"
+    "  --json                for programs: sizes in bytes\n"
+    "\n"
+    "assemble: which legs would be used, what would be resynced, and why\n"
+    "  --dry-run             say it, and write nothing\n"
+    "  --force-source=LEG    settle a split brain: LEG wins, and what "
+    "disagrees\n"
+    "                        with it is recorded as faulty\n"
+    "  --degraded=auto|allow|refuse\n"
+    "                        whether legs may be missing\n"
+    "  --full-resync=auto|refuse\n"
+    "                        whether the whole array may have to be copied\n"
     "  --json                for programs: sizes in bytes\n"
     "\n"
     "Exit status: 0 all is well, 1 array degraded, 2 array failed, 4 error.\n";
@@ -44,6 +58,7 @@ static const struct {
   { "create", tool_create },
   { "examine", tool_examine },
   { "examine-bitmap", tool_examine_bitmap },
+  { "assemble", tool_assemble },
 };
 
 /* ---- messages ---- */
@@ -132,38 +147,6 @@ tool_is_local (const char *leg)
     return true;
   tool_error ("leg %s: remote legs are not supported yet", leg);
   return false;
-}
-
-/* ---- texts ---- */
-
-/* Hundredths of the binary and of the decimal unit, rounded. */
-const char *
-tool_size_text (uint64_t bytes, char buf[TOOL_SIZE_TEXT])
-{
-  static const struct {
-    uint64_t below;
-    uint64_t binary, decimal;
-    char letter;
-  } units[] = {
-    { (uint64_t)2 << 30, (uint64_t)1 << 20, 1000000, 'M' },
-    { (uint64_t)2 << 40, (uint64_t)1 << 30, 1000000000, 'G' },
-    { UINT64_MAX, (uint64_t)1 << 40, 1000000000000, 'T' },
-  };
-  unsigned i = 0;
-  unsigned long long binary, decimal;
-
-  buf[0] = '\0';
-  if (bytes < 5000 * 1024)
-    return buf;
-  while (bytes >= units[i].below && units[i].below != UINT64_MAX)
-    ++i;
-  binary = bytes / units[i].binary * 100
-           + (bytes % units[i].binary * 200 / units[i].binary + 1) / 2;
-  decimal = (bytes / (units[i].decimal / 200) + 1) / 2;
-  snprintf (buf, TOOL_SIZE_TEXT, " (%llu.%02llu %ciB %llu.%02llu %cB)",
-            binary / 100, binary % 100, units[i].letter, decimal / 100,
-            decimal % 100, units[i].letter);
-  return buf;
 }
 
 /* ---- all of it ---- */
