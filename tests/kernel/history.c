@@ -28,9 +28,12 @@
  * chunks, drawn by the seed, are written) --drift N (after N versions of a
  * thread one of the chunks gives way to another one) --versions N (stop after
  * that many in each thread; else go on until the target fails, which ends the
- * program with status 0 and a message), --continue (what the ledger tells of,
- * with its options).  For verify: --offset BYTES, where the data begin in the
- * target, and --flushed.
+ * program with status 0 and a message), --more N (stop after that many more
+ * than the ledger tells of), --tail (now and then the last block, which may be
+ * shorter, is written, and with it the last chunk), --continue (what the
+ * ledger tells of, with its options), --again (and what was not flushed is
+ * written once more, for it may have been lost).  For verify: --offset BYTES,
+ * where the data begin in the target, and --flushed.
  */
 
 #include <config.h>
@@ -53,6 +56,7 @@
 
 #define SECTOR      512
 #define BLOCK       4096
+#define READ_SIZE   1048576
 #define MAX_THREADS 64
 #define MAGIC       UINT64_C (0x79726f7473696821)
 
@@ -65,6 +69,7 @@ struct parameters {
   uint64_t hot;   /* chunks that are written at a time */
   uint64_t drift; /* versions until one of them is exchanged; 0: never */
   uint64_t size;  /* of the target's data, bytes */
+  uint64_t tail;  /* is the last block written as well? */
 };
 
 /* Sector 1 + n of the ledger. */
@@ -104,9 +109,11 @@ static const char *target_name;
 static const char *ledger_name;
 static int ledger;
 static uint64_t versions = UINT64_MAX;
+static uint64_t more;
 static uint64_t data_offset;
 static bool only_flushed;
 static bool go_on;
+static bool again;
 
 static void
 die (const char *what)
@@ -146,11 +153,14 @@ block_of (uint64_t thread, uint64_t version)
 {
   const struct parameters *p = &parameters;
   uint64_t draw = mix (mix (p->seed * MAX_THREADS + thread) ^ version);
-  uint64_t chunks = p->size / p->chunk;
+  uint64_t chunks = p->size / p->chunk; /* those that are whole */
+  uint64_t last = (p->size - 1) / BLOCK;
   uint64_t hot = draw % p->hot + (p->drift ? version / p->drift : 0);
   uint64_t chunk = mix (p->seed ^ mix (hot)) % chunks;
   uint64_t owned = p->chunk / BLOCK / p->threads;
 
+  if (p->tail && version % 7 == 3 && thread == last % p->threads)
+    return last;
   return chunk * (p->chunk / BLOCK) + (draw >> 32) % owned * p->threads
          + thread;
 }
@@ -159,6 +169,15 @@ static bool
 has_fua (uint64_t version)
 {
   return version % 5 == 2;
+}
+
+/* A block is shorter at the end of a target that ends in a block. */
+static size_t
+length_of (uint64_t block)
+{
+  uint64_t left = parameters.size - block * BLOCK;
+
+  return left < BLOCK ? left : BLOCK;
 }
 
 static bool
@@ -231,13 +250,14 @@ target_size (struct target *target)
 /* The functions below return a message, or NULL for success. */
 
 static const char *
-target_write (struct target *target, void *data, uint64_t offset, bool fua)
+target_write (struct target *target, void *data, size_t count, uint64_t offset,
+              bool fua)
 {
-  struct iovec iov = { .iov_base = data, .iov_len = BLOCK };
+  struct iovec iov = { .iov_base = data, .iov_len = count };
   ssize_t r;
 
   if (target->nbd != NULL) {
-    if (nbd_pwrite (target->nbd, data, BLOCK, offset,
+    if (nbd_pwrite (target->nbd, data, count, offset,
                     fua ? LIBNBD_CMD_FLAG_FUA : 0)
         == -1)
       return nbd_get_error ();
@@ -246,7 +266,7 @@ target_write (struct target *target, void *data, uint64_t offset, bool fua)
   r = pwritev2 (target->fd, &iov, 1, offset, fua ? RWF_DSYNC : 0);
   if (r == -1)
     return strerror (errno);
-  return r == BLOCK ? NULL : "short write";
+  return r == (ssize_t)count ? NULL : "short write";
 }
 
 static const char *
@@ -331,8 +351,8 @@ write_version (struct thread *thread, uint8_t *block, uint64_t version)
 
   for (i = 0; i < BLOCK / SECTOR; i++)
     fill_sector (block + i * SECTOR, number * (BLOCK / SECTOR) + i, version);
-  return target_write (&thread->target, block, number * BLOCK,
-                       has_fua (version));
+  return target_write (&thread->target, block, length_of (number),
+                       number * BLOCK, has_fua (version));
 }
 
 static void *
@@ -341,13 +361,16 @@ thread_main (void *arg)
   struct thread *thread = arg;
   uint8_t *block = aligned (BLOCK);
   struct progress *progress = aligned (SECTOR);
-  uint64_t version;
+  uint64_t version, last = versions;
 
   /* The version that was in flight, if there was one, is written again: it
    * goes to the same block, and has the same contents.
    */
   ledger_read (1 + thread->number, progress);
-  for (version = progress->answered + 1; version <= versions; version++) {
+  version = (again ? progress->flushed : progress->answered) + 1;
+  if (more != 0)
+    last = progress->answered + more;
+  for (; version <= last; version++) {
     thread->error = write_version (thread, block, version);
     if (thread->error != NULL)
       break;
@@ -400,7 +423,7 @@ do_write (void)
       die ("pthread_create");
   for (i = 0; i < parameters.threads; i++) {
     pthread_join (threads[i].id, NULL);
-    if (threads[i].error != NULL && versions != UINT64_MAX)
+    if (threads[i].error != NULL && (versions != UINT64_MAX || more != 0))
       status = 1;
     /* A client should say goodbye, or the server waits for it. */
     if (threads[i].target.nbd != NULL) {
@@ -490,13 +513,13 @@ do_verify (void)
 
   ledger_open (false);
   read_parameters ();
-  buffer = aligned (parameters.chunk);
+  buffer = aligned (READ_SIZE);
   bounds = bounds_from_ledger ();
   target_open (&target, false);
   for (offset = 0; offset < parameters.size; offset += count) {
     count = parameters.size - offset;
-    if (count > parameters.chunk)
-      count = parameters.chunk;
+    if (count > READ_SIZE)
+      count = READ_SIZE;
     target_read (&target, buffer, count, offset);
     for (i = 0; i < count && bad < 20; i += SECTOR)
       bad += !sector_is_good (buffer + i, (offset + i) / SECTOR,
@@ -578,6 +601,9 @@ parse_options (int argc, char *argv[])
     { "versions", required_argument, NULL, 'v' },
     { "offset", required_argument, NULL, 'o' },
     { "flushed", no_argument, NULL, 'f' },
+    { "more", required_argument, NULL, 'm' },
+    { "again", no_argument, NULL, 'a' },
+    { "tail", no_argument, NULL, 'T' },
     { "continue", no_argument, NULL, 'C' },
     { NULL, 0, NULL, 0 },
   };
@@ -608,6 +634,15 @@ parse_options (int argc, char *argv[])
       break;
     case 'f':
       only_flushed = true;
+      break;
+    case 'm':
+      more = number (optarg);
+      break;
+    case 'a':
+      again = true;
+      break;
+    case 'T':
+      parameters.tail = 1;
       break;
     case 'C':
       go_on = true;

@@ -86,38 +86,62 @@ inside_main ()
 #----------------------------------------------------------------------
 # md
 
+# To start a program takes long in user-mode Linux; so what is asked often is
+# asked of the shell alone.
+
+# md_line NAME N: set $md_line to the Nth line of NAME in /proc/mdstat.
+md_line ()
+{
+  local lines i
+  md_line=
+  mapfile -t lines < /proc/mdstat
+  for ((i = 0; i < ${#lines[@]}; i++)); do
+    if [[ ${lines[i]} = "$1 "* ]]; then
+      md_line=${lines[i + $2]:-}
+      return
+    fi
+  done
+}
+
 # Wait until the array does nothing: no resync, no recovery.
 md_settle ()
 {
-  local name=${1:-md0} action tries=600
+  local name=${1:-md0} action n tries=600
   while :; do
-    action=$(cat "/sys/block/$name/md/sync_action")
+    read -r action < "/sys/block/$name/md/sync_action"
     # A resync that has not begun yet says idle, and that it is needed in
     # /proc/mdstat alone.
-    if [ "$action" = idle ] &&
-       ! grep -A 3 "^$name " /proc/mdstat |
-         grep -q -E 'resync|recovery|DELAYED|PENDING'; then
-      return 0
-    fi
+    for n in 1 2 3; do
+      md_line "$name" $n
+      [ -n "$md_line" ] || break
+      if [[ $md_line =~ resync|recovery|DELAYED|PENDING ]]; then
+        action=$md_line
+      fi
+    done
+    [ "$action" != idle ] || return 0
     tries=$((tries - 1))
     [ "$tries" -gt 0 ] || die "$name: $action does not end"
-    sleep 0.1
+    sleep 0.05
   done
 }
 
 # Compare all legs; print the number of sectors that differ.
 md_check ()
 {
-  local name=${1:-md0}
+  local name=${1:-md0} count
   echo check > "/sys/block/$name/md/sync_action"
   md_settle "$name"
-  cat "/sys/block/$name/md/mismatch_cnt"
+  read -r count < "/sys/block/$name/md/mismatch_cnt"
+  echo "$count"
 }
 
 # The state of the legs as /proc/mdstat prints it, such as UU or U_.
 md_state ()
 {
-  grep -A 1 "^${1:-md0} " /proc/mdstat | sed -n 's/.*\[\([U_]*\)\]$/\1/p'
+  md_line "${1:-md0}" 1
+  if [[ $md_line =~ \[([U_]+)\]$ ]]; then
+    echo "${BASH_REMATCH[1]}"
+  fi
 }
 
 # The kernel has found nothing to repair since it was booted.
@@ -131,34 +155,107 @@ md_repaired_nothing ()
 # sectors_read DEVICE, sectors_written DEVICE
 sectors_read ()
 {
-  awk '{ print $3 }' "/sys/class/block/${1#/dev/}/stat"
+  local stat
+  read -r -a stat < "/sys/class/block/${1#/dev/}/stat"
+  echo "${stat[2]}"
 }
 
 sectors_written ()
 {
-  awk '{ print $7 }' "/sys/class/block/${1#/dev/}/stat"
+  local stat
+  read -r -a stat < "/sys/class/block/${1#/dev/}/stat"
+  echo "${stat[6]}"
 }
 
 # split_leg NAME DEVICE DATA_OFFSET DATA_SIZE (sectors)
 #
-# Put DEVICE together again as /dev/mapper/NAME from two dm devices, one
-# with the metadata and one, NAME-data, with the data, so that the kernel
-# counts the data area alone.
+# Put DEVICE together again as /dev/mapper/NAME from dm devices, NAME-data with
+# the data, and NAME-meta with what lies before, so that the kernel counts the
+# data area alone.  What lies behind follows.
 split_leg ()
 {
+  local all rest=$(($3 + $4)) meta='' devices=''
   load_module dm-mod
-  dmsetup create "$1-meta" --table "0 $3 linear $2 0"
-  dmsetup create "$1-data" --table "0 $4 linear $2 $3"
-  dmsetup create "$1" <<END_OF_TABLE
-0 $3 linear /dev/mapper/$1-meta 0
-$3 $4 linear /dev/mapper/$1-data 0
-END_OF_TABLE
+  read -r all < "/sys/class/block/${2#/dev/}/size"
+  if [ "$3" -gt 0 ]; then
+    devices="$1-meta,,,rw,0 $3 linear $2 0;"
+    meta=",0 $3 linear /dev/mapper/$1-meta 0"
+  fi
+  devices="$devices$1-data,,,rw,0 $4 linear $2 $3;$1,,,rw$meta"
+  devices="$devices,$3 $4 linear /dev/mapper/$1-data 0"
+  if [ "$all" -gt "$rest" ]; then
+    devices="$devices,$rest $((all - rest)) linear $2 $rest"
+  fi
+  dmsetup create --concise "$devices"
 }
 
 # The kernel's name for NAME-data of split_leg, for sectors_read.
 data_device ()
 {
-  local node
-  node=$(dmsetup info -c --noheadings -o minor "$1-data")
-  echo "dm-$node"
+  local directory name
+  for directory in /sys/block/dm-*; do
+    read -r name < "$directory/dm/name"
+    if [ "$name" = "$1-data" ]; then
+      echo "${directory##*/}"
+      return
+    fi
+  done
+  die "no dm device $1-data"
+}
+
+#----------------------------------------------------------------------
+# What mdadm says, and what we say.
+
+# mdadm_agrees DEVICE...: every line of mdadm's of their superblocks and of
+# their bitmaps must be among ours.  Ours may have more, which are printed.
+mdadm_agrees ()
+{
+  local verb
+  for verb in examine examine-bitmap; do
+    mdadm_says $verb "$@" > /run/theirs
+    while :; do
+      we_say $verb "$@" > /run/ours
+      diff -w -B /run/theirs /run/ours > /run/diff && break
+      grep -q '^<' /run/diff || break
+      # The kernel may have changed a leg between the two looks at it.
+      mdadm_says $verb "$@" > /run/theirs.again
+      if cmp -s /run/theirs /run/theirs.again; then
+        grep '^<' /run/diff
+        echo "--- $verb $*: these are mdadm's, ours are:"
+        grep '^>' /run/diff || :
+        return 1
+      fi
+      mv /run/theirs.again /run/theirs
+    done
+    if [ -s /run/diff ]; then
+      echo "$verb $*: only ours:"
+      grep '^>' /run/diff
+    fi
+  done
+  # /run/theirs is that of the bitmaps.
+  grep '^ *Bitmap :' /run/theirs
+}
+
+# Without what mdadm knows of this host and not from the leg: what its devices
+# are called, and whether the UUID (of 0.90) was made here.
+mdadm_says ()
+{
+  local verb=$1
+  shift
+  mdadm "--$verb" "$@" |
+    sed -E '/^ +UUID/ s/ +\(local to host .*//; s,([a-z]) +/dev/[^ ]+$,\1,'
+}
+
+# The status tells whether the array is degraded or failed.
+we_say ()
+{
+  local verb=$1 device
+  shift
+  if [ "$verb" = examine ]; then
+    "$MDBITMAP" examine "$@" || [ $? -le 2 ]
+    return
+  fi
+  for device; do
+    "$MDBITMAP" examine-bitmap "$device" || [ $? -le 2 ]
+  done
 }

@@ -41,7 +41,7 @@ server_try ()
 # server_within TENTHS COMMAND...: until it succeeds; fatal if it does not.
 server_within ()
 {
-  local tries=$1
+  local tries=$(($1 * 5))
   shift
   until "$@"; do
     tries=$((tries - 1))
@@ -49,7 +49,7 @@ server_within ()
       cat "$server_log" >&2 || :
       die "the server: waited in vain for $*"
     fi
-    sleep 0.1
+    sleep 0.02
   done
 }
 

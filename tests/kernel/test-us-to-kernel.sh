@@ -28,43 +28,13 @@ server_stop
 
 uml_run compare "$tmp/tool0" "$tmp/tool1" "$tmp/spare" \
         "$tmp/new0" "$tmp/new1" "$tmp/new2" <<'BODY'
-  # compare DEVICE: every line of mdadm's must be among ours.  Ours may have
-  # more, which are printed.
-  compare ()
-  {
-    local device=$1 verb
-    for verb in examine examine-bitmap; do
-      # The kernel may change the leg between two looks at it.
-      until mdadm --$verb "$device" | squeeze > /run/theirs
-            "$MDBITMAP" $verb "$device" | squeeze > /run/ours
-            mdadm --$verb "$device" | squeeze | cmp -s - /run/theirs; do
-        :
-      done
-      [ -s /run/theirs ] || die "mdadm --$verb $device said nothing"
-      grep -E '^(Bitmap :|State : (clean|active))' /run/theirs
-      if ! diff /run/theirs /run/ours > /run/diff; then
-        if grep '^<' /run/diff; then
-          echo "--- $verb $device: these are mdadm's, ours are:"
-          grep '^>' /run/diff || :
-          return 1
-        fi
-        echo "$verb $device: only ours: $(sed -n 's/^> //p' /run/diff | paste -s)"
-      fi
-    done
-  }
-
-  squeeze ()
-  {
-    sed -E 's/[[:space:]]+/ /g; s/^ //; s/ $//; /^$/d'
-  }
-
   failed=0
   try ()
   {
     echo "== $1"
     shift
     for device; do
-      compare "$device" || failed=1
+      mdadm_agrees "$device" || failed=1
     done
   }
 

@@ -11,6 +11,9 @@
 #   legs.py             reads legs from outside: bits, poison, comparison
 #   history.c           writes load with a ledger, and verifies it afterwards
 #   insmod.c            inserts a kernel module
+#   cells.sh            turns with many arrays per boot, outside and inside:
+#                       NAME-cell.sh says what each is, NAME-inside.sh what
+#                       the kernel does with it
 #   test-uml.sh             the oracle itself: the kernel against the kernel
 #   test-kernel-to-us.sh    mdadm creates, we serve, the kernel agrees
 #   test-us-to-kernel.sh    we create, the kernel and mdadm agree
@@ -19,6 +22,9 @@
 #   test-kill-kernel.sh     the kernel is killed, we resync
 #   test-alternate.sh       both in turns, in the middle of resyncs
 #   test-lost-leg.sh        a leg fails here, and comes back there
+#   test-matrix-*.sh        versions x creators x deaths x chunks (matrix.sh)
+#   test-unusual.sh         what mdadm made with unusual options, or left half
+#   test-split-brain.sh     each leg was run alone; one of them is chosen
 #   test-nbd-client.sh      ext4 on our export, and the server is killed
 #   test-block-legs.sh      block devices: O_EXCL, BLKZEROOUT
 #   test-volatile-legs.sh   power cuts, with legs that lose their caches
