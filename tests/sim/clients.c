@@ -1,10 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Copyright 2026 The mdbitmap authors. */
 
-/* Those who use the array: clients, and an operator.
+/* Those who use the array: a client's requests, and the array's life.
  *
- * The operator's fiber opens the array, starts the clients, does to the disks
- * what the plan says, and stops the array when the clients have finished.
  * What is read is judged by the model, told how far the legs can be believed;
  * errors are judged here:
  *
@@ -118,6 +116,29 @@ reads (const struct life *life, const struct step *step)
              && (step->offset % block != 0 || step->length % block != 0));
 }
 
+/* Was a block of it bad at first, on all legs that are left, and good? */
+static bool
+bad_everywhere (const struct life *life, const struct step *step)
+{
+  const struct oracle_geometry *g = &life->run->geometry;
+  const unsigned left = clients_in_sync (life) & ~clients_faulty (life);
+  const uint32_t block = life->array->logical_block;
+  const uint64_t end = round_up (step->offset + step->length, block);
+
+  for (uint64_t at = round_down (step->offset, block); at < end; at += block) {
+    unsigned bad = 0;
+
+    for (unsigned leg = 0; leg < PLAN_LEGS; ++leg)
+      for (unsigned i = 0; i < g->nbad[leg]; ++i)
+        if (g->bad[leg][i].start < at + block
+            && at < g->bad[leg][i].start + g->bad[leg][i].length)
+          bad |= 1u << leg;
+    if ((left & ~bad) == 0)
+      return true;
+  }
+  return false;
+}
+
 /* A request has been answered: might it fail? */
 static void
 judge (const struct life *life, const struct step *step, bool needed, int error)
@@ -134,6 +155,8 @@ judge (const struct life *life, const struct step *step, bool needed, int error)
                step_type_string (step->type), (uintmax_t)step->offset,
                (uintmax_t)step->length, strerror (-error));
   if ((clients_in_sync (life) & ~faulty) == 0)
+    return;
+  if (reads (life, step) && bad_everywhere (life, step))
     return;
   if ((faulty & (faulty - 1)) != 0 && reads (life, step)
       && (needed || any_needed (life)))
@@ -355,6 +378,28 @@ thinks_better (const struct life *life)
          && clients_in_sync (life) != life->verdict.in_sync;
 }
 
+/* Of disks that err others may have been seen than are there. */
+static void
+tell_losers (struct life *life)
+{
+  const struct array *array = life->array;
+  unsigned losers = life->verdict.losers;
+  uint64_t events = 0;
+
+  if (clients_faulty (life) != 0)
+    losers = 0;
+  for (unsigned i = 0; i < array->nlegs; ++i) {
+    const struct leg *leg = &array->legs[i];
+    unsigned n = (unsigned)strtoul (strrchr (leg->name, '/') + 1, NULL, 10);
+
+    if (clients_faulty (life) != 0 && leg->fate == ARRAY_LEG_SPLIT)
+      losers |= 1u << n;
+    if ((losers >> n & 1) && leg->superblock)
+      events = max_u64 (events, leg->superblock->events);
+  }
+  oracle_set_losers (life->oracle, losers, events);
+}
+
 bool
 clients_open (struct life *life)
 {
@@ -371,6 +416,8 @@ clients_open (struct life *life)
   int err;
 
   options.nlegs = present (life, options.legs);
+  if (life->forced)
+    options.force_source = legs_path (life->source);
   err = array_open (&options, tracing ? &full_log : &quiet_log, &array);
   trace ("open: %s", err == 0 ? "done" : strerror (-err));
   life->array = err == 0 ? array : NULL;
@@ -383,6 +430,7 @@ clients_open (struct life *life)
   if (err != 0)
     return false;
   oracle_set_array (life->oracle, array);
+  tell_losers (life);
   err = array_start (array);
   if (err != 0)
     violation ("I25", "array_start: %s", strerror (-err));
@@ -399,8 +447,10 @@ clients_activate (struct life *life)
   for (unsigned i = 0; i < tries; ++i) {
     err = array_activate (life->array);
     trace ("activate: %s", err == 0 ? "done" : strerror (-err));
-    if (err == 0)
+    if (err == 0) {
+      life->recorded = true;
       return true;
+    }
   }
   if ((clients_in_sync (life) & ~clients_faulty (life)) != 0)
     violation ("I8",
@@ -408,6 +458,17 @@ clients_activate (struct life *life)
                "only %x ever erred",
                strerror (-err), clients_in_sync (life), clients_faulty (life));
   return false;
+}
+
+void
+clients_record (struct life *life)
+{
+  int err = array_record (life->array);
+
+  trace ("record: %s", err == 0 ? "done" : strerror (-err));
+  if (err != 0 && clients_faulty (life) == 0)
+    violation ("I8", "array_record fails (%s)", strerror (-err));
+  life->recorded = err == 0;
 }
 
 /* An array that was opened read-only stays so, whoever asks. */
@@ -459,218 +520,4 @@ clients_close (struct life *life)
     model_settled (life->model);
   if (good && equal && in_sync == all && !life->late)
     oracle_stopped (life->oracle);
-}
-
-/* ---- an epoch of the plan ---- */
-
-struct crew {
-  struct life *life;
-  struct client clients[PLAN_CLIENTS];
-  struct fiber *fibers[PLAN_CLIENTS];
-  unsigned n; /* that have been joined: none, or all */
-};
-
-/* Some reads come twice, by their own numbers, so that shrinking a plan does
- * not change which.
- */
-static void
-carry_out (struct client *client, const struct step *step)
-{
-  if (step->type == STEP_SLEEP) {
-    fiber_sleep (step->length);
-    return;
-  }
-  client_request (client, step);
-  if (step->type == STEP_READ
-      && (step->offset / 128 + step->length / 512) % 3 == 0)
-    client_request (client, step);
-}
-
-static void
-client_main (void *opaque)
-{
-  struct client *client = opaque;
-  struct life *life = client->life;
-  const struct plan *plan = life->run->plan;
-
-  for (unsigned i = 0; i < plan->nsteps; ++i)
-    if (plan->steps[i].epoch == life->run->epoch
-        && plan->steps[i].client == client->number)
-      carry_out (client, &plan->steps[i]);
-  client_end (client);
-  life->busy--;
-}
-
-static void
-start_clients (struct crew *crew, bool writable)
-{
-  static const char *const names[PLAN_CLIENTS] = { "client 0", "client 1",
-                                                   "client 2" };
-  struct life *life = crew->life;
-
-  life->busy = PLAN_CLIENTS;
-  for (unsigned i = 0; i < PLAN_CLIENTS; ++i) {
-    struct client *client = &crew->clients[i];
-
-    client->life = life;
-    client->number = i;
-    client->writable = writable;
-    crew->fibers[i] =
-        fiber_new (life->world, names[i], client_main, client, false);
-  }
-}
-
-static void
-join_clients (struct crew *crew)
-{
-  for (; crew->n < PLAN_CLIENTS; crew->n++)
-    fiber_join (crew->fibers[crew->n]);
-}
-
-struct hang {
-  struct disk *disk;
-  uint64_t length;
-};
-
-static void
-hang_main (void *opaque)
-{
-  struct hang *hang = opaque;
-
-  fiber_sleep (hang->length);
-  if (disk_state (hang->disk) == DISK_HANGS)
-    disk_set_state (hang->disk, DISK_GOOD);
-}
-
-static void
-hang_leg (struct life *life, struct disk *disk, uint64_t length)
-{
-  struct hang *hang = arena_alloc (world_arena (life->world), 8, sizeof *hang);
-
-  if (disk_state (disk) != DISK_GOOD)
-    return;
-  hang->disk = disk;
-  hang->length = length;
-  disk_set_state (disk, DISK_HANGS);
-  (void)fiber_new (life->world, "hang", hang_main, hang, false);
-}
-
-static void
-break_leg (struct life *life, const struct step *step)
-{
-  struct disk *disk = life->disks[step->leg];
-
-  if (!disk)
-    return;
-  switch (step->type) {
-  case STEP_FAIL_LEG:
-    disk_set_state (disk, DISK_FAILED);
-    break;
-  case STEP_VANISH_LEG:
-    if (disk_state (disk) != DISK_FAILED)
-      disk_set_state (disk, DISK_VANISHED);
-    break;
-  case STEP_HANG_LEG:
-    hang_leg (life, disk, step->length);
-    break;
-  case STEP_RESTART_LEG:
-    /* No device of the library connects again by itself: whatever it lost,
-     * the leg answers to nobody until the next assembly.
-     */
-    if (disk_state (disk) == DISK_FAILED)
-      break;
-    disk_restart (disk);
-    disk_set_state (disk, DISK_VANISHED);
-    break;
-  case STEP_SPOIL_LEG:
-    disk_spoil (disk, life->run->geometry.data + step->offset, step->length);
-    break;
-  default:
-    break;
-  }
-}
-
-/* Here and now: the hook sees to it, and nothing comes after. */
-static void __attribute__ ((noreturn)) crash (struct life *life)
-{
-  life->crash = true;
-  for (;;)
-    (void)fiber_block ("crash", UINT64_MAX);
-}
-
-static void
-operate (struct crew *crew, const struct step *step)
-{
-  struct life *life = crew->life;
-
-  trace ("%s leg %u", step_type_string (step->type), step->leg);
-  trace_mix (step->type);
-  switch (step->type) {
-  case STEP_SLEEP:
-    fiber_sleep (step->length);
-    break;
-  case STEP_CRASH:
-    crash (life);
-  case STEP_STOP:
-    join_clients (crew);
-    clients_stop (life);
-    clients_close (life);
-    break;
-  case STEP_STOP_BUSY:
-    clients_stop (life);
-    join_clients (crew);
-    clients_close (life);
-    break;
-  default:
-    break_leg (life, step);
-    break;
-  }
-}
-
-/* The clients have finished, and a crash is still to come: the daemon and
- * resync go on for a while.
- */
-static void
-linger (struct life *life)
-{
-  const uint64_t pass = life->run->plan->daemon_sleep * RT_SECOND;
-
-  if (life->crash_step > 0)
-    fiber_sleep (6 * pass);
-}
-
-static void
-operator_main (void *opaque)
-{
-  struct life *life = opaque;
-  const struct plan *plan = life->run->plan;
-  struct crew *crew;
-  bool writable;
-
-  if (!clients_open (life))
-    return;
-  if (life->read_only)
-    clients_must_not_activate (life);
-  writable = !life->read_only && clients_activate (life);
-  crew = arena_alloc (world_arena (life->world), 16, sizeof *crew);
-  memset (crew, 0, sizeof *crew);
-  crew->life = life;
-  start_clients (crew, writable);
-  for (unsigned i = 0; i < plan->nsteps && !life->stopped; ++i)
-    if (plan->steps[i].epoch == life->run->epoch
-        && plan->steps[i].client == PLAN_CLIENTS)
-      operate (crew, &plan->steps[i]);
-  if (life->stopped)
-    return;
-  join_clients (crew);
-  linger (life);
-  clients_stop (life);
-  clients_close (life);
-}
-
-void
-clients_start (struct life *life)
-{
-  life->standing = (struct standing){ 0, 0, 0 };
-  (void)fiber_new (life->world, "operator", operator_main, life, false);
 }

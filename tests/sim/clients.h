@@ -25,6 +25,8 @@ extern void client_end (struct client *client);
 /* array_open and array_start; false: refused. */
 extern bool clients_open (struct life *life);
 extern bool clients_activate (struct life *life);
+/* array_record instead. */
+extern void clients_record (struct life *life);
 extern void clients_must_not_activate (struct life *life);
 /* array_stop; others may have requests in flight, and go on with more. */
 extern void clients_stop (struct life *life);

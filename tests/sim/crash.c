@@ -17,7 +17,7 @@
  *
  * Now and then somebody makes a split brain: he starts a part of the legs
  * alone, says "allow", whatever they lack, and then the others.  All of them
- * together must be refused after.
+ * together must be refused after, until he names the one to believe.
  */
 
 #include <config.h>
@@ -113,23 +113,27 @@ after_inner_crash (struct life *inner, enum oracle_moment moment)
 
 /* ---- split brains ---- */
 
-/* With these of the inner life's disks alone, from open to an orderly stop; or
- * to a violation.
+/* With these of the inner life's disks alone, from open to an orderly stop, or
+ * to a crash at that step of its world, or to a violation.
  */
 static void
-serve_apart (struct life *inner, struct disk **images, unsigned given)
+serve_apart (struct life *inner, struct disk **images, unsigned given,
+             uint64_t crash_step)
 {
   const struct oracle_geometry *geometry = &inner->run->geometry;
   const unsigned n = inner->run->plan->legs;
   struct world_options options;
+  struct wishes wishes;
   bool kill = draw_kill ();
 
   for (unsigned i = 0; i < n; ++i)
     inner->disks[i] = given >> i & 1 ? images[i] : NULL;
   inner->degraded = ARRAY_DEGRADED_ALLOW;
-  reference_assemble (geometry, inner->disks, n, inner->degraded,
-                      &inner->verdict);
+  inner->apart = true;
+  life_wishes (inner, &wishes);
+  reference_assemble (geometry, inner->disks, n, &wishes, &inner->verdict);
   inner->order = (unsigned)choose (CHANCE_CRASH, 24);
+  inner->crash_step = crash_step;
   choose_options (inner->run->plan, &options);
   life_begin (inner, &options);
   clients_recover (inner);
@@ -146,6 +150,32 @@ serve_apart (struct life *inner, struct disk **images, unsigned given)
   life_end (inner);
 }
 
+/* Somebody chooses one.  He may be interrupted, and chooses again. */
+static void
+settle (struct life *inner, struct disk **images, unsigned n)
+{
+  const unsigned all = (1u << n) - 1;
+  const unsigned lives = 1 + (unsigned)choose (CHANCE_CRASH, 3);
+
+  run_counters.forced++;
+  inner->source = (unsigned)choose (CHANCE_CRASH, n);
+  for (unsigned i = 0; i < lives; ++i) {
+    inner->forced = i == 0 || chance (CHANCE_CRASH, 2, 3);
+    inner->record = inner->forced && chance (CHANCE_CRASH, 1, 2);
+    inner->read_only = chance (CHANCE_CRASH, 1, 20);
+    if (chance (CHANCE_CRASH, 1, 10))
+      inner->source = (unsigned)choose (CHANCE_CRASH, n);
+    trace ("cycle: %s leg %u%s", inner->forced ? "forced" : "as it is",
+           inner->source, inner->record ? ", record only" : "");
+    serve_apart (
+        inner, images, all,
+        chance (CHANCE_CRASH, 1, 2) ? 1 + choose (CHANCE_CRASH, 200) : 0);
+    if (inner->forced && inner->recorded)
+      oracle_judge_settled (&inner->run->geometry, images, n, inner->source);
+  }
+  inner->forced = inner->record = false;
+}
+
 /* The images are the inner life's at the end. */
 static void
 split (struct life *inner, struct disk **images, unsigned n)
@@ -155,11 +185,13 @@ split (struct life *inner, struct disk **images, unsigned n)
 
   trace ("cycle: legs %x alone, then legs %x", part, all & ~part);
   run_counters.splits++;
-  inner->apart = true;
-  serve_apart (inner, images, part);
-  serve_apart (inner, images, all & ~part);
+  serve_apart (inner, images, part, 0);
+  serve_apart (inner, images, all & ~part, 0);
   inner->read_only = chance (CHANCE_CRASH, 1, 3);
-  serve_apart (inner, images, all);
+  serve_apart (inner, images, all, 0);
+  inner->read_only = false;
+  if (chance (CHANCE_CRASH, 2, 3))
+    settle (inner, images, n);
   for (unsigned i = 0; i < n; ++i)
     inner->absent[i] = images[i];
 }
@@ -177,9 +209,9 @@ recover (struct life *inner, enum oracle_moment moment)
     return;
   if (chance (CHANCE_CRASH, 1, 5))
     life_set_faults (inner);
+  inner->read_only = chance (CHANCE_CRASH, 1, 20);
   (void)life_choose_degraded (inner); /* refused: the library must say so */
   inner->order = (unsigned)choose (CHANCE_CRASH, 24);
-  inner->read_only = chance (CHANCE_CRASH, 1, 20);
   if (inner->depth < MAX_DEPTH && chance (CHANCE_CRASH, 1, 5))
     inner->crash_step = 1 + choose (CHANCE_CRASH, 400);
   choose_options (plan, &options);
@@ -205,6 +237,8 @@ crash_check_images (struct life *life, struct disk **images,
   run_counters.moments[moment]++;
   inner.model = model_copy (life->model);
   oracle_judge_images (&life->run->geometry, images, n, inner.model);
+  if (life->run->plan->spare && life->disks[n])
+    inner.disks[n] = disk_after_kill (life->disks[n]);
   if (all_given (images, n) && chance (CHANCE_CRASH, 1, 60))
     split (&inner, images, n);
   else {
@@ -221,6 +255,7 @@ crash_check (struct life *life, enum oracle_moment moment)
   const unsigned n = life->run->plan->legs;
   enum disk_loss loss = (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES);
   struct disk *images[PLAN_LEGS] = { NULL };
+  const bool spare = life->run->plan->spare;
   struct life crashed = { .run = life->run,
                           .depth = life->depth,
                           .in_sync = life->in_sync };
@@ -238,6 +273,8 @@ crash_check (struct life *life, enum oracle_moment moment)
   crashed.model = model_copy (life->model);
   life_model_end (life, crashed.model, kill);
   trace ("cycle: after a %s", kill ? "kill" : "crash");
+  if (spare)
+    crashed.disks[n] = life->disks[n];
   crash_check_images (&crashed, images, moment);
   model_free (crashed.model);
 }

@@ -82,6 +82,13 @@ oracle_set_array (struct oracle *oracle, struct array *array)
   oracle->quiet_since = world_now (world);
 }
 
+void
+oracle_set_losers (struct oracle *oracle, unsigned losers, uint64_t events)
+{
+  oracle->losers = losers;
+  oracle->loser_events = events;
+}
+
 /* ---- who is who ---- */
 
 bool
@@ -177,26 +184,52 @@ oracle_just_failed (const struct oracle *oracle)
   return false;
 }
 
+/* Is the block that has this byte of the array bad there? */
+static bool
+leg_bad_at (const struct array *array, const struct bad_blocks *list,
+            uint64_t start, uint64_t length)
+{
+  const uint64_t block = array->logical_block;
+
+  start = round_down (start, block) / SECTOR_SIZE;
+  length = round_up (length, block) / SECTOR_SIZE;
+  for (unsigned i = 0; list && i < list->n; ++i)
+    if (overlap (list->ranges[i].start, list->ranges[i].length, start, length))
+      return true;
+  return false;
+}
+
+static unsigned
+reluctance (const struct leg *leg)
+{
+  return (leg->write_mostly ? 1 : 0) + (leg->bad ? 2 : 0);
+}
+
 unsigned
-oracle_source (const struct oracle *oracle, uint64_t chunk, bool *changed)
+oracle_source (const struct oracle *oracle, uint64_t offset, bool *changed)
 {
   const struct array *array = oracle->array;
+  /* Without a bitmap on the legs the array has chunks of its own. */
+  const uint64_t chunk = offset / bitmap_chunk_bytes (array->bitmap);
   const struct leg *best = NULL;
 
   *changed = false;
   for (unsigned i = 0; i < array->noverrides; ++i)
     if (array->overrides[i].chunk == chunk
-        && array->overrides[i].leg->state == LEG_IN_SYNC) {
+        && array->overrides[i].leg->state == LEG_IN_SYNC
+        && !leg_bad_at (array, array->overrides[i].leg->bad, offset, 1)) {
       *changed = true;
       best = array->overrides[i].leg;
     }
   for (unsigned i = 0; i < array->nlegs && !*changed; ++i) {
     const struct leg *leg = &array->legs[i];
+    unsigned r;
 
-    if (leg->state != LEG_IN_SYNC)
+    if (leg->state != LEG_IN_SYNC || leg_bad_at (array, leg->bad, offset, 1))
       continue;
-    if (!best || (best->write_mostly && !leg->write_mostly)
-        || (best->write_mostly == leg->write_mostly && leg->slot < best->slot))
+    r = reluctance (leg);
+    if (!best || r < reluctance (best)
+        || (r == reluctance (best) && leg->slot < best->slot))
       best = leg;
   }
   return best ? oracle->leg_of[best->number] : SIM_LEGS;
@@ -409,6 +442,8 @@ check_no_bits (const struct oracle *oracle, unsigned leg, const char *when)
   const struct oracle_geometry *geometry = &oracle->geometry;
   const struct image *image = disk_durable (oracle->legs[leg].disk);
 
+  if (!geometry->has_bitmap)
+    return;
   for (uint64_t chunk = 0; chunk < geometry->chunks; ++chunk)
     if (image_bit (geometry, image, chunk))
       violation ("I25", "leg %u: chunk %ju: %s, it is still marked", leg,
@@ -432,9 +467,8 @@ oracle_stopped (struct oracle *oracle)
     if (disk_has_volatile (oracle->legs[i].disk, geometry->data,
                            geometry->size))
       violation ("I15", "leg %u: clean, and not flushed", i);
-    if (!image_equal (disk_durable (oracle->legs[0].disk), geometry->data,
-                      disk_durable (oracle->legs[i].disk), geometry->data,
-                      geometry->size))
+    if (!disks_same (geometry, oracle->legs[0].disk, oracle->legs[i].disk,
+                     geometry->data, geometry->size))
       violation ("I18", "legs 0 and %u: stopped in order, and not equal", i);
     check_no_bits (oracle, i, "stopped in order");
   }
@@ -442,8 +476,9 @@ oracle_stopped (struct oracle *oracle)
 
 /* ---- moments ---- */
 
-/* I25: after the last write bits are cleared: in the second pass of the clear
- * thread after it, and passes are daemon_sleep apart; the clock may jump.
+/* I25: after the last write, and the end of resync, bits are cleared: in the
+ * second pass of the clear thread after it, and passes are daemon_sleep apart;
+ * the clock may jump.
  */
 static void
 check_quiet (struct oracle *oracle)
@@ -451,7 +486,8 @@ check_quiet (struct oracle *oracle)
   struct array *array = oracle->array;
   uint64_t passes;
 
-  if (!array || !array->activated || array->stopping)
+  if (!array || !array->activated || array->stopping
+      || bitmap_needed (array->bitmap) > 0)
     oracle->quiet_since = world_now (world);
   if (world_now (world) <= oracle->quiet_since + 2 * RT_SECOND)
     return;
@@ -459,8 +495,7 @@ check_quiet (struct oracle *oracle)
   if (world_now (world) <= oracle->quiet_since + passes + 2 * RT_SECOND)
     return;
   oracle->quiet_since = world_now (world);
-  if (oracle_count_in_sync (oracle) < oracle->n
-      || bitmap_needed (array->bitmap) > 0)
+  if (oracle_count_in_sync (oracle) < oracle->n)
     return;
   for (unsigned i = 0; i < oracle->n; ++i)
     if (oracle->legs[i].flights || disk_was_faulty (oracle->legs[i].disk))

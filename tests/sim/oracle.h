@@ -19,17 +19,34 @@
 struct array;
 struct oracle;
 
+struct oracle_range {
+  uint64_t start, length;
+};
+
 /* Where things are on each leg, in bytes; the same on all. */
 struct oracle_geometry {
+  uint64_t key; /* of all this, for who remembers what he has decoded */
+  enum plan_metadata metadata;
   uint64_t super, super_length;
-  uint64_t bitmap, bitmap_length;
+  uint64_t bitmap, bitmap_length; /* none: 0 bytes */
+  uint64_t log, log_length;       /* of bad blocks */
   uint64_t data, size;
-  uint32_t chunk;
+  uint64_t leg_bytes;
+  uint32_t block;       /* the largest logical block */
+  uint64_t resync_from; /* bytes; where the first superblocks say that resync
+                         * has come to, if they do */
+  bool has_bitmap;
+  uint32_t chunk; /* without one: of the bitmap in memory */
   uint64_t chunks;
+  uint32_t dev[SIM_LEGS];  /* dev_number of each leg */
+  unsigned slot[SIM_LEGS]; /* it begins with that one */
+  /* Of the array: in the bad-block log at first, and garbage. */
+  unsigned nbad[SIM_LEGS];
+  struct oracle_range bad[SIM_LEGS][PLAN_BAD];
 };
 
 /* Legs as mdadm would have made them, by the plan: superblocks, bitmaps, data
- * as the model says.  disks[plan->legs].
+ * as the model says.  disks[plan->legs], and one more if there is a spare.
  */
 extern void
 oracle_format (const struct plan *plan, struct model *model,
@@ -47,6 +64,9 @@ oracle_new (const struct oracle_geometry *geometry, struct disk **disks,
 extern const struct legs_watcher *oracle_watcher (struct oracle *oracle);
 /* Once array_open has succeeded. */
 extern void oracle_set_array (struct oracle *oracle, struct array *array);
+/* Who has lost a split brain, by bits, and the highest events of these. */
+extern void
+oracle_set_losers (struct oracle *oracle, unsigned losers, uint64_t events);
 /* A request of a client is answered: I3 and I8, liveness (started: world
  * time).  type as in the plan.
  */
@@ -87,17 +107,27 @@ struct verdict {
   bool refused;
   const char *why;  /* refused */
   unsigned in_sync; /* bit n: leg n is used */
+  unsigned losers;  /* ... has lost a split brain */
   unsigned source;  /* leg that resync copies from */
   bool clean;
   uint64_t events;
 };
 
-/* disks[i] NULL: not given.  degraded: as enum array_degraded.  About 60
- * lines, written from the invariants and not from the code.
+/* What the user says. */
+struct wishes {
+  int degraded; /* enum array_degraded */
+  bool read_only;
+  bool forced;
+  unsigned source; /* forced: this leg */
+};
+
+/* disks[i] NULL: not given.  Written from the invariants and not from the
+ * code.
  */
-extern void reference_assemble (const struct oracle_geometry *geometry,
-                                struct disk *const *disks, unsigned n,
-                                int degraded, struct verdict *verdict);
+extern void
+reference_assemble (const struct oracle_geometry *geometry,
+                    struct disk *const *disks, unsigned n,
+                    const struct wishes *wishes, struct verdict *verdict);
 
 /* Without the library: I1, I1b, I2 (each cell of each leg that the verdict
  * trusts may be what it is), I12 and I13 on durable images.  trusted: bit n:
@@ -107,5 +137,13 @@ extern void reference_assemble (const struct oracle_geometry *geometry,
 extern void oracle_judge_images (const struct oracle_geometry *geometry,
                                  struct disk *const *disks, unsigned n,
                                  const struct model *model);
+
+/* A split brain was settled, and that leg is the one to be believed: nobody who
+ * disagrees with it is trusted beside it, by us or by any kernel, or could be
+ * added again to it (I12, I20).
+ */
+extern void
+oracle_judge_settled (const struct oracle_geometry *geometry,
+                      struct disk *const *disks, unsigned n, unsigned source);
 
 #endif /* MDBITMAP_SIM_ORACLE_H */

@@ -44,24 +44,102 @@ draw_one_in (struct draw *draw, uint64_t n)
 
 /* ---- geometry ---- */
 
+/* Slots are a permutation; so are dev_numbers, with gaps, and with 0.90 they
+ * are the slots.
+ */
+static void
+number_legs (const struct plan *plan, struct oracle_geometry *g)
+{
+  struct draw draw = { plan->numbering };
+  unsigned n = plan->legs + plan->spare;
+
+  for (unsigned i = 0; i < SIM_LEGS; ++i) {
+    g->slot[i] = i;
+    g->dev[i] = i;
+  }
+  if (plan->numbering == 0)
+    return;
+  for (unsigned i = plan->legs - 1; i > 0; --i) {
+    unsigned k = (unsigned)(draw_bits (&draw) % (i + 1)), slot = g->slot[i];
+
+    g->slot[i] = g->slot[k];
+    g->slot[k] = slot;
+  }
+  for (unsigned i = 0; i < n; ++i)
+    g->dev[i] = plan->metadata == PLAN_0_90
+                    ? g->slot[i]
+                    : 3 * ((g->slot[i] + plan->numbering) % 4) + i % 3;
+}
+
+static void
+place_1_0 (struct oracle_geometry *g)
+{
+  g->data = 0;
+  g->log = round_up (max_u64 (g->size, 2 * PAGE), PAGE);
+  g->bitmap = g->log + g->log_length;
+  g->super = g->bitmap + g->bitmap_length;
+  g->leg_bytes = g->super + 2 * PAGE;
+}
+
+static void
+place_1_x (struct oracle_geometry *g)
+{
+  g->super = g->metadata == PLAN_1_1 ? 0 : 8 * SECTOR_SIZE;
+  g->bitmap = g->super + g->super_length;
+  g->log = g->bitmap + g->bitmap_length;
+  g->data = g->log + g->log_length;
+  /* md wants 5 KiB of room for data, whatever is used of it. */
+  g->leg_bytes = round_up (g->data + max_u64 (g->size, 2 * PAGE), PAGE);
+}
+
+static void
+place_0_90 (struct oracle_geometry *g)
+{
+  g->data = 0;
+  g->log_length = 0;
+  g->super = round_up (g->size, 64 * KiB);
+  g->bitmap = g->super + g->super_length;
+  g->leg_bytes = g->super + 64 * KiB;
+}
+
 static void
 make_geometry (const struct plan *plan, struct oracle_geometry *g)
 {
-  g->super = SUPERBLOCK_1_2_SECTOR * SECTOR_SIZE;
-  g->super_length = SUPERBLOCK_1_BYTES;
-  g->bitmap = g->super + g->super_length;
-  g->chunk = plan->chunk;
-  g->chunks = bitmap_chunks (plan->size / SECTOR_SIZE, plan->chunk);
-  g->bitmap_length = round_up (bitmap_bytes (g->chunks), PAGE);
-  g->data = g->bitmap + g->bitmap_length;
-  g->size = plan->size;
-}
+  static uint64_t keys;
 
-/* md wants 5 KiB of room for data, whatever is used of it. */
-static uint64_t
-leg_bytes (const struct oracle_geometry *g)
-{
-  return round_up (g->data + max_u64 (g->size, 2 * PAGE), PAGE);
+  memset (g, 0, sizeof *g);
+  g->key = ++keys;
+  g->metadata = (enum plan_metadata)plan->metadata;
+  g->super_length = SUPERBLOCK_BYTES;
+  g->log_length = PAGE;
+  g->size = plan->size;
+  g->has_bitmap = !plan->no_bitmap;
+  g->resync_from = plan->starts_clean ? 0 : plan->resync_from;
+  g->chunk = g->has_bitmap ? plan->chunk : 64 * (uint32_t)MiB;
+  g->chunks = bitmap_chunks (plan->size / SECTOR_SIZE, g->chunk);
+  if (g->has_bitmap)
+    g->bitmap_length = round_up (bitmap_bytes (g->chunks), PAGE);
+  switch (g->metadata) {
+  case PLAN_1_0:
+    place_1_0 (g);
+    break;
+  case PLAN_0_90:
+    place_0_90 (g);
+    break;
+  default:
+    place_1_x (g);
+    break;
+  }
+  g->block = SECTOR_SIZE;
+  for (unsigned i = 0; i < plan->legs; ++i)
+    g->block = (uint32_t)max_u64 (g->block, plan->logical_block[i]);
+  number_legs (plan, g);
+  for (unsigned i = 0; i < plan->nbad; ++i) {
+    const struct plan_bad *bad = &plan->bad[i];
+
+    g->bad[bad->leg][g->nbad[bad->leg]++] =
+        (struct oracle_range){ bad->offset, bad->length };
+  }
 }
 
 /* ---- metadata ---- */
@@ -73,44 +151,124 @@ struct recipe {
   uint32_t max_dev;
   unsigned behind; /* the leg that is one generation behind, or SIM_LEGS */
   unsigned stale;  /* bit n: the bitmap of leg n is, and lacks bits */
+  unsigned reused; /* bit n: leg n has an older superblock as well */
 };
 
 static const uint8_t array_uuid[16] = { 0x5a, 0x17, 0xb0, 0x0c, 0x11, 0x22,
                                         0x43, 0x44, 0x95, 0x66, 0x77, 0x88,
                                         0x99, 0xaa, 0xbb, 0xcc };
 
+/* Sectors from the superblock. */
+static int32_t
+from_superblock (const struct oracle_geometry *g, uint64_t bytes)
+{
+  return (int32_t)(((int64_t)bytes - (int64_t)g->super) / SECTOR_SIZE);
+}
+
+static void
+place_superblock (const struct oracle_geometry *g, struct superblock *sb)
+{
+  static const enum superblock_version versions[] = {
+    [PLAN_1_2] = SUPERBLOCK_1_2,
+    [PLAN_1_1] = SUPERBLOCK_1_1,
+    [PLAN_1_0] = SUPERBLOCK_1_0,
+    [PLAN_0_90] = SUPERBLOCK_0_90,
+  };
+
+  sb->version = versions[g->metadata];
+  sb->super_offset = g->super / SECTOR_SIZE;
+  sb->size = g->size / SECTOR_SIZE;
+  sb->data_offset = g->data / SECTOR_SIZE;
+  sb->data_size =
+      (g->data > 0 ? g->leg_bytes - g->data : min_u64 (g->super, g->log))
+      / SECTOR_SIZE;
+  if (g->metadata == PLAN_0_90)
+    sb->data_size = g->super / SECTOR_SIZE;
+  if (g->has_bitmap) {
+    sb->feature_map = FEATURE_BITMAP_OFFSET;
+    sb->bitmap_offset = from_superblock (g, g->bitmap);
+  }
+  if (g->log_length > 0) {
+    sb->bblog_size = (uint16_t)(g->log_length / SECTOR_SIZE);
+    sb->bblog_offset = from_superblock (g, g->log);
+  }
+}
+
+static void
+write_roles (const struct recipe *recipe, unsigned leg, struct superblock *sb)
+{
+  const struct oracle_geometry *g = recipe->geometry;
+  const struct plan *plan = recipe->plan;
+
+  sb->raid_disks = plan->legs;
+  sb->dev_number = g->dev[leg];
+  sb->devflags = plan->write_mostly >> leg & 1 ? DEV_FLAG_WRITE_MOSTLY : 0;
+  sb->max_dev = recipe->max_dev;
+  for (unsigned i = 0; i < SUPERBLOCK_MAX_DEV; ++i)
+    sb->dev_roles[i] = ROLE_SPARE;
+  for (unsigned i = 0; i < plan->legs; ++i)
+    sb->dev_roles[g->dev[i]] = (uint16_t)g->slot[i];
+}
+
 static void
 write_superblock (const struct recipe *recipe, unsigned leg,
                   struct image *image)
 {
-  static struct superblock_1 sb;
-  static uint8_t block[SUPERBLOCK_1_BYTES];
+  static struct superblock sb;
+  static uint8_t block[SUPERBLOCK_BYTES];
   const struct oracle_geometry *g = recipe->geometry;
   const struct plan *plan = recipe->plan;
 
   memset (&sb, 0, sizeof sb);
-  sb.feature_map = FEATURE_BITMAP_OFFSET;
+  place_superblock (g, &sb);
+  write_roles (recipe, leg, &sb);
   memcpy (sb.set_uuid, array_uuid, sizeof sb.set_uuid);
-  strcpy (sb.set_name, "any:sim");
-  sb.ctime = superblock_1_time (1600000000);
+  sb.ctime = superblock_time (1600000000);
   sb.level = 1;
-  sb.size = g->size / SECTOR_SIZE;
-  sb.raid_disks = plan->legs;
-  sb.bitmap_offset = (int32_t)((g->bitmap - g->super) / SECTOR_SIZE);
-  sb.data_offset = g->data / SECTOR_SIZE;
-  sb.data_size = (leg_bytes (g) - g->data) / SECTOR_SIZE;
-  sb.super_offset = g->super / SECTOR_SIZE;
-  sb.dev_number = leg;
-  memset (sb.device_uuid, 0x10 + (int)leg, sizeof sb.device_uuid);
-  sb.devflags = plan->write_mostly >> leg & 1 ? DEV_FLAG_WRITE_MOSTLY : 0;
-  sb.utime = superblock_1_time (1600000100);
+  if (g->metadata != PLAN_0_90) {
+    strcpy (sb.set_name, "any:sim");
+    memset (sb.device_uuid, 0x10 + (int)leg, sizeof sb.device_uuid);
+  }
+  if (g->nbad[leg] > 0)
+    sb.feature_map |= FEATURE_BAD_BLOCKS;
+  sb.utime = superblock_time (1600000100);
   sb.events = recipe->events - (leg == recipe->behind);
-  sb.resync_offset = plan->starts_clean ? RESYNC_CLEAN : 0;
-  sb.max_dev = recipe->max_dev;
-  for (unsigned i = 0; i < SUPERBLOCK_1_MAX_DEV; ++i)
-    sb.dev_roles[i] = (uint16_t)(i < plan->legs ? i : ROLE_SPARE);
-  superblock_1_encode (&sb, block);
+  if (leg == plan->legs) /* pure flips are not written to spares */
+    sb.events -= recipe->events % 3;
+  sb.resync_offset =
+      plan->starts_clean ? RESYNC_CLEAN : plan->resync_from / SECTOR_SIZE;
+  superblock_encode (&sb, block);
   image_write (image, g->super, block, sizeof block);
+}
+
+/* What an array of version 1.0 that was here before has left, which mdadm does
+ * not clear.
+ */
+static void
+write_leftover (const struct recipe *recipe, unsigned leg, struct image *image)
+{
+  static struct superblock sb;
+  static uint8_t block[SUPERBLOCK_BYTES];
+  const struct oracle_geometry *g = recipe->geometry;
+  const uint64_t sectors = g->leg_bytes / SECTOR_SIZE;
+
+  memset (&sb, 0, sizeof sb);
+  sb.version = SUPERBLOCK_1_0;
+  memset (sb.set_uuid, 0x77, sizeof sb.set_uuid);
+  sb.ctime = superblock_time (1500000000);
+  sb.level = 1;
+  sb.super_offset = round_down (sectors - 16, 8);
+  sb.size = sb.data_size = sb.super_offset;
+  sb.raid_disks = 2;
+  sb.dev_number = leg;
+  memset (sb.device_uuid, 0x30 + (int)leg, sizeof sb.device_uuid);
+  sb.events = recipe->events + 1000;
+  sb.resync_offset = RESYNC_CLEAN;
+  sb.max_dev = 128;
+  for (unsigned i = 0; i < SUPERBLOCK_MAX_DEV; ++i)
+    sb.dev_roles[i] = (uint16_t)(i < 2 ? i : ROLE_SPARE);
+  superblock_encode (&sb, block);
+  image_write (image, sb.super_offset * SECTOR_SIZE, block, sizeof block);
 }
 
 /* The header, and bits behind the last chunk, which mdadm leaves set; the
@@ -132,6 +290,8 @@ write_bitmap (const struct recipe *recipe, struct image *image)
   uint8_t block[BITMAP_SUPERBLOCK_BYTES];
   uint8_t padding = 0xff;
 
+  if (!g->has_bitmap)
+    return;
   memcpy (header.uuid, array_uuid, sizeof header.uuid);
   bitmap_superblock_encode (&header, block);
   image_write (image, g->bitmap, block, sizeof block);
@@ -150,6 +310,8 @@ change_bit (const struct oracle_geometry *g, struct image *image,
   const uint8_t mask = bitmap_bit_mask (chunk);
   uint8_t byte;
 
+  if (!g->has_bitmap)
+    return;
   image_read (image, at, &byte, 1);
   byte = (uint8_t)(set ? byte | mask : byte & ~mask);
   image_write (image, at, &byte, 1);
@@ -204,10 +366,11 @@ tear (const struct plan *plan, const struct oracle_geometry *g,
       struct model *model, struct image **images, uint64_t chunk,
       struct draw *draw)
 {
-  const uint64_t sectors = chunk_length (g, chunk) / SECTOR_SIZE;
+  const uint64_t sectors =
+      min_u64 (plan->chunk, g->size - chunk * plan->chunk) / SECTOR_SIZE;
   const uint64_t first = draw_bits (draw) % sectors;
   const uint64_t n = 1 + draw_bits (draw) % (sectors - first);
-  const uint64_t start = chunk * g->chunk + first * SECTOR_SIZE;
+  const uint64_t start = chunk * plan->chunk + first * SECTOR_SIZE;
   uint64_t write = model_maybe (model, start, n * SECTOR_SIZE);
   uint8_t sector[SECTOR_SIZE];
 
@@ -242,11 +405,14 @@ static void
 make_unequal (const struct plan *plan, const struct oracle_geometry *g,
               struct model *model, struct image **images, struct draw *draw)
 {
+  const uint64_t chunks = div_up (plan->size, plan->chunk);
   uint64_t odds = 1 + draw_bits (draw) % 4;
 
-  if (g->chunks > 256)
-    odds = g->chunks / 16;
-  for (uint64_t chunk = 0; chunk < g->chunks; ++chunk) {
+  if (chunks > 256)
+    odds = chunks / 16;
+  for (uint64_t chunk = 0; chunk < chunks; ++chunk) {
+    if (chunk * plan->chunk < plan->resync_from)
+      continue;
     if (!draw_one_in (draw, at_edge (g, chunk) ? 2 : odds)) {
       /* Equal; maybe one leg's bit was still to be cleared. */
       if (draw_one_in (draw, 8 * odds))
@@ -260,10 +426,31 @@ make_unequal (const struct plan *plan, const struct oracle_geometry *g,
   }
 }
 
+/* In the log, and not the array's data. */
+static void
+make_bad (const struct oracle_geometry *g, unsigned leg, struct image *image)
+{
+  uint8_t garbage[SECTOR_SIZE], entry[8];
+
+  memset (garbage, ORACLE_POISON, sizeof garbage);
+  memset (entry, 0xff, sizeof entry);
+  for (uint64_t at = 0; g->nbad[leg] > 0 && at < g->log_length; at += 8)
+    image_write (image, g->log + at, entry, sizeof entry);
+  for (unsigned i = 0; i < g->nbad[leg]; ++i) {
+    const struct oracle_range *bad = &g->bad[leg][i];
+
+    put_le64 (entry, (g->data + bad->start) / SECTOR_SIZE << 10
+                         | bad->length / SECTOR_SIZE);
+    image_write (image, g->log + 8 * i, entry, sizeof entry);
+    for (uint64_t at = 0; at < bad->length; at += sizeof garbage)
+      image_write (image, g->data + bad->start + at, garbage, sizeof garbage);
+  }
+}
+
 /* ---- all together ---- */
 
 static void
-make_recipe (const struct plan *plan, const struct oracle_geometry *geometry,
+make_recipe (const struct plan *plan, struct oracle_geometry *geometry,
              struct draw *draw, struct recipe *recipe)
 {
   static const uint32_t max_devs[] = { 128, 128, 128, 16, 130, 384 };
@@ -277,12 +464,31 @@ make_recipe (const struct plan *plan, const struct oracle_geometry *geometry,
                                : recipe->events;
   recipe->max_dev = max_devs[draw_bits (draw) % n];
   recipe->stale = 0;
-  if (geometry->chunks <= 256 && draw_one_in (draw, 8))
+  if (geometry->has_bitmap && geometry->chunks <= 256 && draw_one_in (draw, 8))
     recipe->stale = draw_one_in (draw, 2) ? (1u << plan->legs) - 1
                                           : 1u << draw_bits (draw) % plan->legs;
+  recipe->reused = 0;
+  if (geometry->data > 0 && draw_one_in (draw, 16)) {
+    recipe->reused = (unsigned)(draw_bits (draw) % (1u << plan->legs));
+    geometry->leg_bytes += 4 * PAGE;
+  }
   recipe->behind = SIM_LEGS;
   if (!plan->starts_clean && draw_one_in (draw, 4))
     recipe->behind = (unsigned)(draw_bits (draw) % plan->legs);
+}
+
+/* Nobody looks at its data, or its bitmap. */
+static void
+make_spare (const struct recipe *recipe, struct disk **disks)
+{
+  const struct oracle_geometry *g = recipe->geometry;
+  const unsigned leg = recipe->plan->legs;
+  struct disk_limits limits = { .logical_block = 512,
+                                .reaped = recipe->plan->reaped };
+  struct image *image = image_new (g->leg_bytes);
+
+  write_superblock (recipe, leg, image);
+  disks[leg] = disk_new (leg, image, &limits);
 }
 
 void
@@ -295,7 +501,7 @@ oracle_format (const struct plan *plan, struct model *model,
 
   make_geometry (plan, geometry);
   make_recipe (plan, geometry, &draw, &recipe);
-  images[0] = image_new (leg_bytes (geometry));
+  images[0] = image_new (geometry->leg_bytes);
   write_data (geometry, model, images[0]);
   write_bitmap (&recipe, images[0]);
   for (unsigned i = 1; i < plan->legs; ++i)
@@ -306,9 +512,14 @@ oracle_format (const struct plan *plan, struct model *model,
     struct disk_limits limits = { .logical_block = plan->logical_block[i],
                                   .reaped = plan->reaped };
 
+    make_bad (geometry, i, images[i]);
     if (recipe.stale >> i & 1)
       make_stale (&recipe, images[i], &draw);
     write_superblock (&recipe, i, images[i]);
+    if (recipe.reused >> i & 1)
+      write_leftover (&recipe, i, images[i]);
     disks[i] = disk_new (i, images[i], &limits);
   }
+  if (plan->spare)
+    make_spare (&recipe, disks);
 }

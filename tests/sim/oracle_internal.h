@@ -4,9 +4,9 @@
 /* Inside the oracle only: what it sees of metadata, and what it remembers of
  * operations.
  *
- * On the legs that oracle_format makes, the number of a disk, its slot and
- * its dev_number are one and the same number, called leg here.  An array
- * numbers its legs in the order given; struct oracle maps those to disks.
+ * Disks have numbers, called leg here.  What tables say of a dev_number is
+ * kept by the leg that has it.  An array numbers its legs in the order given;
+ * struct oracle maps those to disks.
  */
 
 #ifndef MDBITMAP_SIM_ORACLE_INTERNAL_H
@@ -14,7 +14,7 @@
 
 #include "array/internal.h"
 #include "format/bitmap_superblock.h"
-#include "format/superblock_1.h"
+#include "format/superblock.h"
 #include "sim/oracle.h"
 #include "sim/trace.h"
 
@@ -27,15 +27,20 @@ struct super_view {
   bool clean;
   bool write_mostly;
   bool recovering;
-  uint32_t dev_number, raid_disks;
+  bool has_bad;  /* its bad-block log has entries */
+  unsigned leg;  /* whose it is */
+  unsigned self; /* what its own table says of it */
+  uint32_t raid_disks;
   uint8_t set_uuid[16];
-  unsigned roles[SIM_LEGS]; /* by dev_number, which is the leg */
+  unsigned roles[SIM_LEGS]; /* by leg */
 };
 
 /* The first bytes of a superblock; those behind are zero. */
-#define SUPER_BYTES 1024
-extern void super_view_of_raw (const uint8_t raw[SUPER_BYTES],
-                               uint64_t leg_sectors, struct super_view *view);
+#define SUPER_BYTES   4096 /* of any */
+#define SUPER_BYTES_1 1024 /* of versions 1.x */
+extern void
+super_view_of_raw (const struct oracle_geometry *geometry,
+                   const uint8_t raw[SUPER_BYTES], struct super_view *view);
 extern void
 super_view_of_image (const struct oracle_geometry *geometry,
                      const struct image *image, struct super_view *view);
@@ -59,6 +64,35 @@ header_view_of_image (const struct oracle_geometry *geometry,
 extern bool
 header_view_stale (const struct header_view *view, uint64_t array_events);
 
+/* ---- bad blocks: oracle_bad.c ---- */
+
+/* What a bad sector holds, in each byte, until it is written. */
+#define ORACLE_POISON 0xbd
+
+/* By the log of this image of the leg, is the sector at that byte of the array
+ * bad?  view: its superblock.
+ */
+extern bool image_is_bad (const struct oracle_geometry *geometry, unsigned leg,
+                          const struct image *image,
+                          const struct super_view *view, uint64_t offset);
+/* ... or any other sector of its block? */
+extern bool image_block_is_bad (const struct oracle_geometry *geometry,
+                                unsigned leg, const struct image *image,
+                                const struct super_view *view, uint64_t offset);
+extern bool image_is_poison (const struct oracle_geometry *geometry,
+                             const struct image *image, uint64_t offset);
+/* Do the legs hold the same there, on what is durable, but for what is in a
+ * log that is durable?
+ */
+extern bool
+disks_same (const struct oracle_geometry *geometry, const struct disk *a,
+            const struct disk *b, uint64_t offset, uint64_t length);
+/* The same for images. */
+extern bool
+images_same (const struct oracle_geometry *geometry, unsigned leg_a,
+             const struct image *a, unsigned leg_b, const struct image *b,
+             uint64_t offset, uint64_t length);
+
 extern bool image_bit (const struct oracle_geometry *geometry,
                        const struct image *image, uint64_t chunk);
 
@@ -80,6 +114,8 @@ struct leg_view {
   bool given;    /* there is a disk, and it answers */
   bool spoiled;  /* the superblock cannot be read, whatever it says */
   bool headless; /* the header of its bitmap cannot be read */
+  bool no_log;   /* its bad-block log has entries, and cannot be read */
+  bool has_bitmap;
   const struct image *image;
   struct super_view super;
   struct header_view header;
@@ -91,11 +127,14 @@ extern void reference_look (const struct oracle_geometry *geometry,
 /* given: bit n: as if only these legs had been given. */
 extern void
 reference_decide (const struct leg_view views[SIM_LEGS], unsigned given,
-                  int degraded, struct verdict *verdict);
+                  const struct wishes *wishes, struct verdict *verdict);
+/* Each of them holds that it has gone on without the other. */
+extern bool
+reference_split (const struct super_view *a, const struct super_view *b);
 
 /* ---- while a world runs ---- */
 
-enum area { AREA_SUPER, AREA_BITMAP, AREA_DATA, AREA_NONE };
+enum area { AREA_SUPER, AREA_BITMAP, AREA_LOG, AREA_DATA, AREA_NONE };
 
 /* An operation that the disk has not done. */
 struct flight {
@@ -155,6 +194,8 @@ struct oracle {
   struct oracle_geometry geometry;
   unsigned n;
   bool read_only;
+  unsigned losers; /* bit n: leg n has lost a split brain, by the user's will */
+  uint64_t loser_events;
   struct array *array;
   unsigned leg_of[ARRAY_MAX_LEGS];     /* disk of array->legs[i] */
   const struct leg *legs_of[SIM_LEGS]; /* the other way round, or NULL */
@@ -190,11 +231,11 @@ extern bool oracle_trusted (struct oracle *oracle, unsigned leg);
  */
 extern bool oracle_long_failed (const struct oracle *oracle, unsigned leg);
 extern bool oracle_just_failed (const struct oracle *oracle);
-/* The disk of the leg that serves an unequal chunk, SIM_LEGS if none does.
- * *changed: by an override.
+/* The disk of the leg that serves that byte of an unequal chunk, SIM_LEGS if
+ * none does.  *changed: by an override.
  */
 extern unsigned
-oracle_source (const struct oracle *oracle, uint64_t chunk, bool *changed);
+oracle_source (const struct oracle *oracle, uint64_t offset, bool *changed);
 /* Look at the array's memory: who has failed since? */
 extern void oracle_look (struct oracle *oracle);
 
@@ -211,6 +252,13 @@ extern void
 oracle_done (void *opaque, unsigned leg, const struct io *io, int result);
 extern void oracle_check_bitmap (struct oracle *oracle, unsigned leg,
                                  const struct io *io, struct flight *flight);
+extern void
+oracle_check_log (struct oracle *oracle, unsigned leg, const struct io *io);
+/* now: a superblock that is submitted. */
+extern void oracle_check_has_bad (struct oracle *oracle, unsigned leg,
+                                  const struct super_view *now);
+extern void oracle_check_bad_read (const struct oracle *oracle, unsigned leg,
+                                   const struct io *io);
 extern void oracle_check_super (struct oracle *oracle, unsigned leg,
                                 const struct io *io, struct flight *flight);
 

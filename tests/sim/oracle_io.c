@@ -75,6 +75,9 @@ find_area (const struct oracle *oracle, unsigned leg, const struct io *io)
     return AREA_SUPER;
   if (within (io->offset, io->length, g->bitmap, g->bitmap_length))
     return AREA_BITMAP;
+  if (g->nbad[leg] > 0
+      && within (io->offset, io->length, g->log, g->log_length))
+    return AREA_LOG;
   if (within (io->offset, io->length, g->data, g->size))
     return AREA_DATA;
   if (io->type != IO_READ)
@@ -132,7 +135,7 @@ check_marked (struct oracle *oracle, unsigned leg, const struct flight *data)
   uint64_t chunk = (data->offset - g->data) / g->chunk;
   uint64_t last = (data->offset + data->length - 1 - g->data) / g->chunk;
 
-  for (; chunk <= last; ++chunk)
+  for (; chunk <= last && g->has_bitmap; ++chunk)
     if (!bit_is_safe (oracle, leg, chunk))
       violation ("I1a",
                  "leg %u: data of chunk %ju is submitted, and its bit is not "
@@ -141,6 +144,11 @@ check_marked (struct oracle *oracle, unsigned leg, const struct flight *data)
   if (!s->valid || s->clean)
     violation ("I1b", "leg %u: data is submitted, and the superblock is %s",
                leg, s->valid ? "clean" : "not valid");
+  if (s->resync_offset != 0)
+    violation ("I1b",
+               "leg %u: data is submitted, and the superblock says that all "
+               "before sector %ju is equal",
+               leg, (uintmax_t)s->resync_offset);
   for (const struct flight *f = oracle->legs[leg].flights; f; f = f->next)
     if (f->area == AREA_SUPER && is_write (f) && f->clean)
       violation ("I1b",
@@ -192,14 +200,14 @@ static void
 check_resync (const struct oracle *oracle, unsigned leg, const struct io *io)
 {
   const struct oracle_geometry *g = &oracle->geometry;
-  uint64_t chunk = (io->offset - g->data) / g->chunk;
+  const uint64_t offset = io->offset - g->data, chunk = offset / g->chunk;
   const struct disk *disk;
   bool changed;
   unsigned source;
 
   if (oracle_just_failed (oracle))
     return;
-  source = oracle_source (oracle, chunk, &changed);
+  source = oracle_source (oracle, offset, &changed);
   if (source == leg)
     violation ("I5", "leg %u: resync writes to the source of chunk %ju", leg,
                (uintmax_t)chunk);
@@ -248,6 +256,7 @@ check_data_read (const struct oracle *oracle, unsigned leg, const struct io *io)
   bool changed;
   unsigned source;
 
+  oracle_check_bad_read (oracle, leg, io);
   if (!(oracle->once_in_sync >> leg & 1) || oracle_long_failed (oracle, leg))
     violation ("I6",
                "leg %u: data at %ju is read from it, and it is not in "
@@ -257,8 +266,14 @@ check_data_read (const struct oracle *oracle, unsigned leg, const struct io *io)
       || oracle_count_in_sync (oracle) < 2
       || !bitmap_range_needed (oracle->array->bitmap, offset, io->length))
     return;
-  source = oracle_source (oracle, offset / g->chunk, &changed);
-  if (leg != source && !changed)
+  source = oracle_source (oracle, offset, &changed);
+  /* Resync may just have made a bad block of the source good: the same bytes.
+   */
+  if (leg != source && !changed
+      && !(g->nbad[source] > 0
+           && image_equal (disk_current (oracle->legs[leg].disk), io->offset,
+                           disk_current (oracle->legs[source].disk), io->offset,
+                           io->length)))
     violation ("I6",
                "leg %u: chunk %ju, which needs resync, is read from it, and "
                "its source is leg %u",
@@ -276,6 +291,8 @@ check_submit (struct oracle *oracle, unsigned leg, const struct io *io,
       check_data_read (oracle, leg, io);
     return;
   }
+  if (leg >= oracle->n)
+    violation ("rule 12", "leg %u: it is a spare, and is written to", leg);
   if (oracle->read_only)
     violation ("rule 13", "leg %u: a write of %ju bytes at %ju, read-only", leg,
                (uintmax_t)io->length, (uintmax_t)io->offset);
@@ -291,6 +308,8 @@ check_submit (struct oracle *oracle, unsigned leg, const struct io *io,
     oracle_check_bitmap (oracle, leg, io, flight);
   else if (flight->area == AREA_SUPER)
     oracle_check_super (oracle, leg, io, flight);
+  else if (flight->area == AREA_LOG)
+    oracle_check_log (oracle, leg, io);
   else
     check_data_write (oracle, leg, io, flight);
   if (!oracle->array->activated)
@@ -417,7 +436,7 @@ oracle_done (void *opaque, unsigned leg, const struct io *io, int result)
     data_done (oracle, leg, flight, result);
   else if (flight->area == AREA_BITMAP)
     bitmap_done (oracle, leg, flight);
-  else
+  else if (flight->area == AREA_SUPER)
     super_done (oracle, leg);
   flight->next = oracle->spare;
   oracle->spare = flight;

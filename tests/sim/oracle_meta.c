@@ -64,8 +64,7 @@ check_clear_leg (struct oracle *oracle, unsigned leg, uint64_t chunk)
   if (data_in_flight (oracle, leg, start, n))
     violation ("I4", "leg %u: chunk %ju is cleared with a write in flight", leg,
                (uintmax_t)chunk);
-  if (!image_equal (disk_durable (disk), start,
-                    disk_durable (oracle->legs[other].disk), start, n))
+  if (!disks_same (g, disk, oracle->legs[other].disk, start, n))
     violation ("I4",
                "legs %u and %u: chunk %ju is cleared, and they are not "
                "equal, durably",
@@ -96,9 +95,8 @@ check_clear_stale (const struct oracle *oracle, uint64_t chunk)
 
   for (unsigned i = 0; i < oracle->n; ++i)
     if (oracle_in_sync (oracle, i)
-        && !image_equal (disk_durable (oracle->legs[first].disk), start,
-                         disk_durable (oracle->legs[i].disk), start,
-                         chunk_length (g, chunk)))
+        && !disks_same (g, oracle->legs[first].disk, oracle->legs[i].disk,
+                        start, chunk_length (g, chunk)))
       violation ("I1",
                  "legs %u and %u: chunk %ju loses its bit when copies are "
                  "merged, and they are not equal",
@@ -153,6 +151,8 @@ check_events_cleared (struct oracle *oracle, uint64_t cleared)
     if (header.valid && header.events_cleared >= cleared)
       return; /* it has not moved */
   }
+  if (oracle->losers != 0 && cleared == oracle->loser_events + 1)
+    return; /* higher is safe, and shuts them out */
   for (unsigned i = 0; i < oracle->n; ++i) {
     if (!(oracle->once_in_sync >> i & 1))
       violation ("I10",
@@ -178,10 +178,12 @@ check_header (struct oracle *oracle, unsigned leg, const struct io *io,
 
   header_view_of_block (io->data, &now);
   header_view_of_image (&oracle->geometry, disk_durable (disk), &then);
+  /* A superblock 0.90 that was torn says nothing. */
   if (!now.valid
-      || memcmp (now.uuid, oracle_super (oracle, leg)->set_uuid,
-                 sizeof now.uuid)
-             != 0)
+      || (oracle_super (oracle, leg)->valid
+          && memcmp (now.uuid, oracle_super (oracle, leg)->set_uuid,
+                     sizeof now.uuid)
+                 != 0))
     violation ("I14", "leg %u: the header of the bitmap is not valid", leg);
   if (then.valid && now.events < then.events && !disk_was_faulty (disk))
     violation ("I14", "leg %u: events of the bitmap go from %ju to %ju", leg,
@@ -226,6 +228,36 @@ oracle_check_bitmap (struct oracle *oracle, unsigned leg, const struct io *io,
 
 /* ---- superblocks: order ---- */
 
+/* I12 and I20: before anybody can see that a split brain is settled, no copy of
+ * the bitmap is good for a loser; and no superblock is within what a kernel
+ * before 6.8 tolerates of a loser's, whatever roles say.
+ */
+static void
+check_losers (const struct oracle *oracle, unsigned leg,
+              const struct header_view *header, const struct super_view *now)
+{
+  const struct oracle_geometry *g = &oracle->geometry;
+  const uint64_t lost = oracle->loser_events;
+
+  if (oracle->losers == 0)
+    return;
+  if (g->has_bitmap && header->events_cleared <= lost)
+    violation ("I20",
+               "leg %u: events_cleared %ju would let a loser with events %ju "
+               "be added again",
+               leg, (uintmax_t)header->events_cleared, (uintmax_t)lost);
+  if (now->events + 1 >= lost && now->events < lost + 2
+      && now->events > oracle->base_events)
+    violation ("I12",
+               "a superblock with events %ju is submitted, and a loser has %ju",
+               (uintmax_t)now->events, (uintmax_t)lost);
+  for (unsigned i = 0; i < oracle->n; ++i)
+    if ((oracle->losers >> i & 1) && now->roles[i] <= ROLE_LAST
+        && now->events > oracle->base_events)
+      violation ("I12", "leg %u: lost, and has slot %u on record still", i,
+                 now->roles[i]);
+}
+
 /* Rule 6 and I14, leg by leg. */
 static void
 check_order (struct oracle *oracle, unsigned leg, const struct super_view *now)
@@ -242,13 +274,15 @@ check_order (struct oracle *oracle, unsigned leg, const struct super_view *now)
       violation ("I9", "leg %u: is in sync, and recorded as faulty", i);
     header_view_of_image (&oracle->geometry,
                           disk_durable (oracle->legs[i].disk), &header);
-    if (!header.valid || header.events < now->events)
+    if (oracle->geometry.has_bitmap
+        && (!header.valid || header.events < now->events))
       violation ("I14",
                  "leg %u: a superblock with events %ju is submitted, and the "
                  "bitmap of leg %u is at %ju",
                  leg, (uintmax_t)now->events, i, (uintmax_t)header.events);
+    check_losers (oracle, i, &header, now);
     s = oracle_super (oracle, i);
-    if (several && s->events + 1 < now->events)
+    if (several && oracle->losers == 0 && s->events + 1 < now->events)
       violation ("rule 6",
                  "leg %u: a superblock with events %ju is submitted, and leg "
                  "%u is at %ju",
@@ -300,8 +334,7 @@ check_clean_leg (struct oracle *oracle, unsigned leg)
   if (oracle_in_sync (oracle, leg)
       && disk_has_volatile (disk, g->data, g->size))
     violation ("I15", "leg %u: clean is written, and data is not flushed", leg);
-  if (!image_equal (disk_durable (disk), g->data, disk_durable (first), g->data,
-                    g->size))
+  if (!disks_same (g, disk, first, g->data, g->size))
     violation ("I15",
                "legs %u and %u: clean is written, and they are not equal",
                disk_number (first), leg);
@@ -330,9 +363,8 @@ oracle_check_super (struct oracle *oracle, unsigned leg, const struct io *io,
 
   if (io->type == IO_WRITE)
     memcpy (raw, io->data, min_u64 (io->length, sizeof raw));
-  super_view_of_raw (raw, disk_size (oracle->legs[leg].disk) / SECTOR_SIZE,
-                     &now);
-  if (!now.valid || now.dev_number != leg
+  super_view_of_raw (&oracle->geometry, raw, &now);
+  if (!now.valid || now.leg != leg
       || (then->valid
           && memcmp (now.set_uuid, then->set_uuid, sizeof now.set_uuid) != 0))
     violation ("I14", "leg %u: a superblock that is not valid is submitted",
@@ -346,6 +378,7 @@ oracle_check_super (struct oracle *oracle, unsigned leg, const struct io *io,
   if (!(oracle->once_in_sync >> leg & 1) || oracle_long_failed (oracle, leg))
     violation ("rule 5",
                "leg %u: is not in sync, and its superblock is written", leg);
+  oracle_check_has_bad (oracle, leg, &now);
   flight->events = now.events;
   flight->clean = now.clean;
   check_order (oracle, leg, &now);

@@ -1,10 +1,12 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Copyright 2026 The mdbitmap authors. */
 
-/* Metadata as it lies on an image, by lib/format.
+/* Metadata as it lies on an image.
  *
- * The decoders are the library's, since md's format is not what is in doubt
- * here; what follows from the fields is said in reference.c and in the rules.
+ * Superblocks are decoded here, as the kernel decodes them, and not by the
+ * library: what is not where it was, or says that the array is something else,
+ * is not valid.  The header of the bitmap, of which there is one kind, is
+ * decoded by lib/format.
  *
  * The same few superblocks are looked at over and over, and decoding one
  * costs more than all that is asked of it: what they were decoded to is kept.
@@ -17,59 +19,164 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "format/layout.h"
 #include "sim/oracle_internal.h"
 
 /* ---- superblocks ---- */
 
 /* Bytes that may not be zero, with the tables that oracle_format makes. */
-static_assert (SUPER_BYTES >= 256 + 2 * 384, "max_dev is at most 384");
+static_assert (SUPER_BYTES_1 >= 256 + 2 * 384, "max_dev is at most 384");
 
 static void
-decode (const uint8_t raw[SUPER_BYTES], uint64_t leg_sectors,
-        struct super_view *view)
+own_role (const struct oracle_geometry *g, uint32_t dev,
+          struct super_view *view)
 {
-  static struct superblock_1 sb;
-  static uint8_t block[SUPERBLOCK_1_BYTES];
-  struct format_error error;
-  bool intact;
+  view->leg = view->self = SIM_LEGS;
+  for (unsigned i = 0; i < SIM_LEGS; ++i)
+    if (g->dev[i] == dev) {
+      view->leg = i;
+      view->self = view->roles[i];
+      return;
+    }
+  view->valid = false;
+}
 
-  memset (view, 0, sizeof *view);
-  memcpy (block, raw, SUPER_BYTES);
-  if (superblock_1_decode (block, SUPERBLOCK_1_2_SECTOR, leg_sectors, &sb,
-                           &intact, &error)
-          != 0
-      || layout_check (&sb, NULL, leg_sectors, &error) != 0)
+static uint32_t
+sum_1 (const uint8_t *raw, uint32_t length)
+{
+  uint64_t sum = 0;
+  uint32_t i;
+
+  for (i = 0; i + 4 <= length; i += 4)
+    if (i != 216)
+      sum += get_le32 (raw + i);
+  if (i + 2 <= length)
+    sum += get_le16 (raw + i);
+  return (uint32_t)sum + (uint32_t)(sum >> 32);
+}
+
+static bool
+same_place (const struct oracle_geometry *g, uint64_t bytes, int32_t sectors)
+{
+  return (int64_t)g->super + (int64_t)sectors * SECTOR_SIZE == (int64_t)bytes;
+}
+
+/* Versions 1.0, 1.1 and 1.2. */
+static void
+decode_1 (const struct oracle_geometry *g, const uint8_t *raw,
+          struct super_view *view)
+{
+  const uint32_t features = get_le32 (raw + 8), max_dev = get_le32 (raw + 220);
+  const uint32_t known =
+      FEATURE_BITMAP_OFFSET | FEATURE_BAD_BLOCKS | FEATURE_RECOVERY_OFFSET;
+
+  if (get_le32 (raw) != SUPERBLOCK_MAGIC || get_le32 (raw + 4) != 1
+      || max_dev > 384 || sum_1 (raw, 256 + 2 * max_dev) != get_le32 (raw + 216)
+      || get_le64 (raw + 144) != g->super / SECTOR_SIZE
+      || get_le32 (raw + 72) != 1
+      || get_le64 (raw + 80) != g->size / SECTOR_SIZE
+      || get_le64 (raw + 128) != g->data / SECTOR_SIZE
+      || (features & ~known) != 0
+      || !!(features & FEATURE_BITMAP_OFFSET) != g->has_bitmap
+      || (g->has_bitmap
+          && !same_place (g, g->bitmap, (int32_t)get_le32 (raw + 96)))
+      || !same_place (g, g->log, (int32_t)get_le32 (raw + 188)))
     return;
   view->valid = true;
-  view->events = sb.events;
-  view->resync_offset = sb.resync_offset;
-  view->clean = sb.resync_offset == RESYNC_CLEAN;
-  view->write_mostly = sb.devflags & DEV_FLAG_WRITE_MOSTLY;
-  view->recovering = sb.feature_map & FEATURE_RECOVERY_OFFSET;
-  view->dev_number = sb.dev_number;
-  view->raid_disks = sb.raid_disks;
-  memcpy (view->set_uuid, sb.set_uuid, sizeof view->set_uuid);
+  view->events = get_le64 (raw + 200);
+  view->resync_offset = get_le64 (raw + 208);
+  view->write_mostly = raw[184] & DEV_FLAG_WRITE_MOSTLY;
+  view->recovering = features & FEATURE_RECOVERY_OFFSET;
+  view->has_bad = features & FEATURE_BAD_BLOCKS;
+  view->raid_disks = get_le32 (raw + 92);
+  memcpy (view->set_uuid, raw + 16, sizeof view->set_uuid);
   for (unsigned i = 0; i < SIM_LEGS; ++i)
-    view->roles[i] = superblock_1_role (&sb, i);
+    view->roles[i] = g->dev[i] < max_dev
+                         ? get_le16 (raw + 256 + 2 * (size_t)g->dev[i])
+                         : ROLE_SPARE;
+  own_role (g, get_le32 (raw + 160), view);
+}
+
+static uint32_t
+sum_0_90 (const uint8_t *raw)
+{
+  uint64_t sum = 0;
+
+  for (uint32_t i = 0; i < SUPERBLOCK_BYTES; i += 4)
+    if (i != 152)
+      sum += get_le32 (raw + i);
+  return (uint32_t)sum + (uint32_t)(sum >> 32);
+}
+
+/* The kernel: faulty is faulty, else in sync is in sync. */
+static unsigned
+role_0_90 (const uint8_t *disk)
+{
+  const uint32_t state = get_le32 (disk + 16);
+
+  if (state & 1)
+    return ROLE_FAULTY;
+  return state & 4 ? get_le32 (disk + 12) : ROLE_SPARE;
+}
+
+static void
+decode_0_90 (const struct oracle_geometry *g, const uint8_t *raw,
+             struct super_view *view)
+{
+  const uint32_t state = get_le32 (raw + 132);
+  const uint64_t events = get_le64 (raw + 156);
+  const uint8_t *self;
+
+  if (get_le32 (raw) != SUPERBLOCK_MAGIC || get_le32 (raw + 4) != 0
+      || get_le32 (raw + 8) != 90 || sum_0_90 (raw) != get_le32 (raw + 152)
+      || get_le32 (raw + 28) != 1 || get_le32 (raw + 32) != g->size / KiB
+      || (state & ~0x103u) != 0 || (state >> 8 & 1) != g->has_bitmap
+      || get_le32 (raw + 3968) >= 27)
+    return;
+  view->valid = true;
+  view->events = events;
+  if (state & 1)
+    view->resync_offset = RESYNC_CLEAN;
+  else if (get_le64 (raw + 164) == events)
+    view->resync_offset = get_le32 (raw + 172);
+  view->raid_disks = get_le32 (raw + 40);
+  memcpy (view->set_uuid, raw + 20, 4);
+  memcpy (view->set_uuid + 4, raw + 52, 12);
+  for (unsigned i = 0; i < SIM_LEGS; ++i)
+    view->roles[i] = role_0_90 (raw + 512 + 128 * (size_t)g->dev[i]);
+  self = raw + 512 + 128 * (size_t)get_le32 (raw + 3968);
+  view->write_mostly = get_le32 (self + 16) >> 9 & 1;
+  own_role (g, get_le32 (raw + 3968), view);
+}
+
+static uint32_t
+super_bytes (const struct oracle_geometry *geometry)
+{
+  return geometry->metadata == PLAN_0_90 ? SUPER_BYTES : SUPER_BYTES_1;
 }
 
 void
-super_view_of_raw (const uint8_t raw[SUPER_BYTES], uint64_t leg_sectors,
-                   struct super_view *view)
+super_view_of_raw (const struct oracle_geometry *geometry,
+                   const uint8_t raw[SUPER_BYTES], struct super_view *view)
 {
   static struct known {
     uint8_t raw[SUPER_BYTES];
-    uint64_t leg_sectors;
+    uint64_t key;
     struct super_view view;
   } table[64];
-  struct known *known = &table[get_le32 (raw + 216) % 64]; /* the checksum */
+  const bool old = geometry->metadata == PLAN_0_90;
+  /* By the checksum. */
+  struct known *known = &table[get_le32 (raw + (old ? 152 : 216)) % 64];
 
-  if (known->leg_sectors != leg_sectors
-      || memcmp (known->raw, raw, SUPER_BYTES) != 0) {
-    memcpy (known->raw, raw, SUPER_BYTES);
-    known->leg_sectors = leg_sectors;
-    decode (raw, leg_sectors, &known->view);
+  if (known->key != geometry->key
+      || memcmp (known->raw, raw, super_bytes (geometry)) != 0) {
+    memcpy (known->raw, raw, super_bytes (geometry));
+    known->key = geometry->key;
+    memset (&known->view, 0, sizeof known->view);
+    if (old)
+      decode_0_90 (geometry, raw, &known->view);
+    else
+      decode_1 (geometry, raw, &known->view);
+    known->view.clean = known->view.resync_offset == RESYNC_CLEAN;
   }
   *view = known->view;
 }
@@ -80,14 +187,17 @@ super_view_of_image (const struct oracle_geometry *geometry,
 {
   uint8_t raw[SUPER_BYTES];
 
-  image_read (image, geometry->super, raw, sizeof raw);
-  super_view_of_raw (raw, image_size (image) / SECTOR_SIZE, view);
+  image_read (image, geometry->super, raw, super_bytes (geometry));
+  super_view_of_raw (geometry, raw, view);
 }
 
 bool
 super_view_same (const struct super_view *a, const struct super_view *b)
 {
-  return a->resync_offset == b->resync_offset && a->raid_disks == b->raid_disks
+  /* How far a resync had come when the array was assembled is of no matter: it
+   * is 0 before anything is written.
+   */
+  return a->clean == b->clean && a->raid_disks == b->raid_disks
          && memcmp (a->roles, b->roles, sizeof a->roles) == 0;
 }
 
@@ -120,9 +230,10 @@ void
 header_view_of_image (const struct oracle_geometry *geometry,
                       const struct image *image, struct header_view *view)
 {
-  uint8_t block[BITMAP_SUPERBLOCK_BYTES];
+  uint8_t block[BITMAP_SUPERBLOCK_BYTES] = { 0 };
 
-  image_read (image, geometry->bitmap, block, sizeof block);
+  if (geometry->has_bitmap)
+    image_read (image, geometry->bitmap, block, sizeof block);
   header_view_of_block (block, view);
 }
 

@@ -40,6 +40,7 @@ enum subject {
   SUBJECT_CROWD,    /* many read what one writes, and one leg is slow */
   SUBJECT_LAST_LEG, /* all legs fail, one after the other */
   SUBJECT_EDGES,    /* parts of blocks, while legs fail and others are slow */
+  SUBJECT_FLUSHES,  /* that fail on the source of a resync, beside slow ones */
 };
 
 static uint64_t
@@ -79,6 +80,25 @@ draw_chunks (void)
 }
 
 static void
+draw_metadata (struct plan *plan)
+{
+  static const unsigned versions[] = { PLAN_1_2, PLAN_1_2,  PLAN_1_2, PLAN_1_1,
+                                       PLAN_1_0, PLAN_0_90, PLAN_0_90 };
+
+  plan->metadata = ONE_OF (versions);
+  if (plan->metadata == PLAN_0_90)
+    plan->size = round_up (plan->size, 1024);
+  if (odds (1, 3))
+    plan->numbering = 1 + (unsigned)draw (1000);
+  plan->spare = plan->legs < PLAN_LEGS && odds (1, 12);
+  if (plan->size >= BIG_SIZE)
+    return;
+  plan->no_bitmap = odds (1, 10);
+  if (plan->no_bitmap && odds (1, 2))
+    plan->resync_from = 512 * draw (plan->size / 512);
+}
+
+static void
 draw_array (struct plan *plan)
 {
   uint64_t chunks = draw_chunks ();
@@ -104,6 +124,29 @@ draw_array (struct plan *plan)
     plan->write_mostly = 1u << draw (plan->legs);
   plan->reaped = odds (1, 2);
   plan->starts_clean = odds (1, 2);
+  draw_metadata (plan);
+}
+
+static void
+draw_bad_blocks (struct plan *plan)
+{
+  const uint64_t sectors = plan->size / 512;
+  unsigned leg = (unsigned)draw (plan->legs);
+
+  if (plan->metadata == PLAN_0_90 || plan->size >= BIG_SIZE || !odds (1, 8))
+    return;
+  plan->nbad = 1 + (unsigned)draw (PLAN_BAD);
+  for (unsigned i = 0; i < plan->nbad; ++i) {
+    struct plan_bad *bad = &plan->bad[i];
+    uint64_t first = draw (sectors);
+
+    if (odds (1, 4))
+      leg = (unsigned)draw (plan->legs);
+    bad->leg = leg;
+    bad->offset = first * 512;
+    bad->length =
+        512 * between (1, min_u64 (odds (1, 3) ? 16 : 3, sectors - first));
+  }
 }
 
 /* ---- faults ---- */
@@ -145,11 +188,13 @@ static void
 draw_crowd (struct plan *plan)
 {
   static const unsigned slow[] = { 50000, 300000, 600000 };
+  struct disk_faults *faults =
+      &plan->faults[odds (3, 4) ? 0 : draw (plan->legs)];
 
-  plan->faults[odds (3, 4) ? 0 : draw (plan->legs)].slow = ONE_OF (slow);
+  faults->slow = ONE_OF (slow);
+  faults->hang = odds (1, 3) ? 50000 : 0;
 }
 
-/* Nobody is spared. */
 static void
 draw_decay (struct plan *plan)
 {
@@ -176,6 +221,7 @@ draw_edges (struct plan *plan)
 {
   static const unsigned rates[] = { 50000, 150000, 300000 };
   static const unsigned slow[] = { 100000, 300000, 500000 };
+  static const uint64_t paces[] = { 1000, 100000, 3000000 };
   struct disk_faults *faults = &plan->faults[odds (2, 3) ? 0 : 1];
 
   if (odds (2, 3))
@@ -183,6 +229,9 @@ draw_edges (struct plan *plan)
   if (plan->size <= 64 * KiB)
     plan->cell = 128;
   plan->starts_clean = odds (1, 4);
+  plan->numbering = 0; /* the first leg is the source */
+  if (odds (1, 2))
+    plan->sync_rate = ONE_OF (paces);
   if (odds (1, 6)) {
     for (unsigned i = 1; i < plan->legs; ++i)
       plan->faults[i].slow = ONE_OF (slow);
@@ -197,6 +246,26 @@ draw_edges (struct plan *plan)
     faults->write_error = ONE_OF (rates);
   else
     faults->hang = ONE_OF (rates);
+}
+
+/* The source loses its cache, and another leg still flushes; resync takes as
+ * long as the requests.
+ */
+static void
+draw_flushes (struct plan *plan)
+{
+  static const unsigned rates[] = { 100000, 200000, 400000 };
+  static const unsigned slow[] = { 100000, 300000, 500000 };
+  static const uint64_t paces[] = { 1000, 5000, 30000 };
+
+  plan->size = between (6, 16) * plan->chunk;
+  plan->starts_clean = false;
+  plan->numbering = 0;
+  plan->write_mostly = 0;
+  plan->sync_rate = ONE_OF (paces);
+  plan->faults[0].flush_error = ONE_OF (rates);
+  for (unsigned i = 1; i < plan->legs; ++i)
+    plan->faults[i].slow = ONE_OF (slow);
 }
 
 /* ---- the world ---- */
@@ -352,6 +421,10 @@ draw_range (struct draft *draft, struct step *step)
     a = start + draw (min_u64 (per_chunk, n < 80 ? 4 : 8));
     set_range (draft, step, a, a + 1);
   }
+  else if (draft->subject == SUBJECT_FLUSHES && n < 60) {
+    a = draw (cells);
+    set_range (draft, step, a, a + between (1, 8 * per_chunk));
+  }
   else if (n < 15)
     set_range (draft, step, start, start + 1);
   else if (n < 50) {
@@ -390,6 +463,7 @@ draw_request (struct draft *draft, unsigned epoch)
     type = draw_type_last_leg ();
     break;
   case SUBJECT_EDGES:
+  case SUBJECT_FLUSHES:
     type = draw_type_edges ();
     break;
   default:
@@ -502,7 +576,7 @@ draw_epochs (struct draft *draft)
   uint64_t spared = odds (1, 50) ? PLAN_LEGS : draw (plan->legs);
   uint64_t trouble = odds (1, 2) ? between (1, 4) : 0;
 
-  if (draft->subject == SUBJECT_CROWD || draft->subject == SUBJECT_EDGES)
+  if (draft->subject != SUBJECT_ANY && draft->subject != SUBJECT_LAST_LEG)
     trouble = 0;
   if (draft->subject == SUBJECT_EDGES && !any_errs (plan))
     draw_early_loss (plan);
@@ -530,10 +604,12 @@ draw_subject (const struct plan *plan)
 {
   uint64_t n = draw (24);
 
-  if (plan->size >= BIG_SIZE || n > 6)
+  if (plan->size >= BIG_SIZE || n > 8)
     return SUBJECT_ANY;
   if (n == 0)
     return SUBJECT_CROWD;
+  if (n > 6)
+    return SUBJECT_FLUSHES;
   return n < 3 ? SUBJECT_LAST_LEG : SUBJECT_EDGES;
 }
 
@@ -577,10 +653,17 @@ plan_new (uint64_t seed)
   case SUBJECT_EDGES:
     draw_edges (plan);
     break;
+  case SUBJECT_FLUSHES:
+    draw_flushes (plan);
+    break;
   default:
     draw_faults (plan);
     break;
   }
+  if (plan->metadata == PLAN_0_90)
+    plan->size = round_up (plan->size, 1024);
+  draw_bad_blocks (plan);
+  plan->resync_from = min_u64 (plan->resync_from, plan->size);
   draw_world (plan);
   draft.clients = PLAN_CLIENTS;
   if (draft.subject != SUBJECT_CROWD && draft.subject != SUBJECT_EDGES)

@@ -18,6 +18,10 @@
 #define PLAN_LEGS    4
 #define PLAN_CLIENTS 3
 #define PLAN_EPOCHS  4
+#define PLAN_BAD     4
+
+/* Of the superblocks.  0 in plans that say nothing. */
+enum plan_metadata { PLAN_1_2, PLAN_1_1, PLAN_1_0, PLAN_0_90 };
 
 enum step_type {
   /* by a client, one after the other */
@@ -57,6 +61,14 @@ struct epoch {
   bool kill;         /* where it ends, crash or stop, the power stays on */
 };
 
+/* Bytes of the array that are in the bad-block log of a leg when it begins, and
+ * are not the array's data there.
+ */
+struct plan_bad {
+  unsigned leg;
+  uint64_t offset, length;
+};
+
 struct plan {
   uint64_t seed;
   unsigned legs;  /* slots: 2 to PLAN_LEGS */
@@ -65,11 +77,20 @@ struct plan {
   uint32_t cell;  /* bytes: requests are multiples; 512 or 128 */
   uint32_t logical_block[PLAN_LEGS]; /* bytes */
   unsigned write_mostly;             /* bit n: leg n */
-  bool reaped;                       /* devices are, see disk.h */
-  bool starts_clean;     /* else with unequal legs and some bits set */
-  uint32_t daemon_sleep; /* seconds */
-  uint64_t leg_timeout;  /* nanoseconds */
-  uint64_t sync_rate;    /* bytes per second; 0: no limit */
+  unsigned metadata;                 /* enum plan_metadata */
+  unsigned numbering; /* not 0: slots, dev_numbers, and the numbers of legs
+                       * are not the same */
+  bool no_bitmap;     /* on the legs */
+  uint64_t
+      resync_from; /* bytes; not clean and no bitmap: legs are equal below */
+  bool spare;      /* there is one more leg, which is a spare */
+  unsigned nbad;
+  struct plan_bad bad[PLAN_BAD]; /* not with 0.90 */
+  bool reaped;                   /* devices are, see disk.h */
+  bool starts_clean;             /* else with unequal legs and some bits set */
+  uint32_t daemon_sleep;         /* seconds */
+  uint64_t leg_timeout;          /* nanoseconds */
+  uint64_t sync_rate;            /* bytes per second; 0: no limit */
   struct disk_faults faults[PLAN_LEGS];
   struct world_options world;
   unsigned epochs; /* 1 to PLAN_EPOCHS */

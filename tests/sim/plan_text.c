@@ -73,6 +73,11 @@ static const struct field array_fields[] = {
   FIELD (plan, daemon_sleep, "daemon-sleep"),
   FIELD (plan, leg_timeout, "leg-timeout"),
   FIELD (plan, sync_rate, "sync-rate"),
+  FIELD (plan, metadata, "metadata"),
+  FIELD (plan, numbering, "numbering"),
+  FIELD (plan, no_bitmap, "no-bitmap"),
+  FIELD (plan, resync_from, "resync-from"),
+  FIELD (plan, spare, "spare"),
   { NULL, 0, 0 },
 };
 
@@ -99,6 +104,13 @@ static const struct field fault_fields[] = {
   FIELD (disk_faults, flush_error, "flush-error"),
   FIELD (disk_faults, latent, "latent"),
   FIELD (disk_faults, silent_fua, "silent-fua"),
+  { NULL, 0, 0 },
+};
+
+static const struct field bad_fields[] = {
+  FIELD (plan_bad, leg, "leg"),
+  FIELD (plan_bad, offset, "offset"),
+  FIELD (plan_bad, length, "length"),
   { NULL, 0, 0 },
 };
 
@@ -183,6 +195,10 @@ plan_print (const struct plan *plan, FILE *to)
   for (unsigned i = 0; i < plan->legs; ++i) {
     fprintf (to, "leg %u %" PRIu32, i, plan->logical_block[i]);
     print_fields (to, fault_fields, &plan->faults[i]);
+  }
+  for (unsigned i = 0; i < plan->nbad; ++i) {
+    fprintf (to, "bad");
+    print_fields (to, bad_fields, &plan->bad[i]);
   }
   fprintf (to, "world %s", policy_names[plan->world.policy]);
   print_fields (to, world_fields, &plan->world);
@@ -317,6 +333,9 @@ parse_line (char *line, struct plan *plan)
     return parse_fields (&words, array_fields, plan);
   if (strcmp (kind, "leg") == 0)
     return parse_leg (&words, plan);
+  if (strcmp (kind, "bad") == 0)
+    return plan->nbad < PLAN_BAD
+           && parse_fields (&words, bad_fields, &plan->bad[plan->nbad++]);
   if (strcmp (kind, "world") == 0)
     return parse_world (&words, plan);
   if (strcmp (kind, "epoch") == 0)
@@ -363,6 +382,26 @@ valid_step (const struct plan *plan, const struct step *step)
 }
 
 static bool
+valid_metadata (const struct plan *plan)
+{
+  if (plan->metadata > PLAN_0_90
+      || (plan->metadata == PLAN_0_90
+          && (plan->size % 1024 != 0 || plan->nbad > 0))
+      || (plan->spare && plan->legs == PLAN_LEGS)
+      || plan->resync_from % 512 != 0 || plan->resync_from > plan->size)
+    return false;
+  for (unsigned i = 0; i < plan->nbad; ++i) {
+    const struct plan_bad *bad = &plan->bad[i];
+
+    if (bad->leg >= plan->legs || bad->length == 0 || bad->offset % 512 != 0
+        || bad->length % 512 != 0 || bad->length > plan->size
+        || bad->offset > plan->size - bad->length)
+      return false;
+  }
+  return true;
+}
+
+static bool
 valid_plan (const struct plan *plan)
 {
   const uint32_t chunk = plan->chunk;
@@ -380,6 +419,8 @@ valid_plan (const struct plan *plan)
     if ((block != 512 && block != 4096) || plan->size % block != 0)
       return false;
   }
+  if (!valid_metadata (plan))
+    return false;
   for (unsigned i = 0; i < plan->nsteps; ++i)
     if (!valid_step (plan, &plan->steps[i]))
       return false;

@@ -168,6 +168,11 @@ recover_main (void *opaque)
 
   if (!clients_open (life))
     return;
+  if (life->record && !life->read_only) {
+    clients_record (life);
+    stop (life, false);
+    return;
+  }
   if (chance (CHANCE_PLAN, 1, 2))
     read_all (&client, false);
   if (life->read_only) {

@@ -72,13 +72,15 @@ life_begin (struct life *life, const struct world_options *options)
   life->opened = 1;
   life->busy = 0;
   life->crash = life->stopped = false;
+  life->recorded = false;
   life->stopping = life->refusing = life->late = false;
   life->oracle = oracle_new (&run->geometry, life->disks, run->plan->legs,
                              life->read_only);
   life->watcher.submit = watch_submit;
   life->watcher.done = watch_done;
   life->watcher.opaque = life;
-  legs_attach (life->world, life->disks, run->plan->legs, &life->watcher);
+  legs_attach (life->world, life->disks, run->plan->legs + run->plan->spare,
+               &life->watcher);
 }
 
 void
@@ -136,6 +138,7 @@ static void
 compare_open (struct life *life)
 {
   const struct verdict *verdict = &life->verdict;
+  unsigned in_sync;
 
   trace_mix ((uint64_t)life->opened);
   if (life->opened == 0 && verdict->refused)
@@ -148,12 +151,14 @@ compare_open (struct life *life)
                  strerror (-life->opened), verdict->in_sync);
     return;
   }
-  life->in_sync = array_in_sync_mask (life->array);
+  in_sync = array_in_sync_mask (life->array);
+  if (!life->apart)
+    life->in_sync = in_sync;
   if (any_faulty (life))
     return;
-  if (life->in_sync != verdict->in_sync)
-    violation ("I3b", "assembly has legs %x in sync, expected %x",
-               life->in_sync, verdict->in_sync);
+  if (in_sync != verdict->in_sync)
+    violation ("I3b", "assembly has legs %x in sync, expected %x", in_sync,
+               verdict->in_sync);
 }
 
 static void
@@ -165,7 +170,7 @@ hook (void *opaque)
     life->compared = true;
     compare_open (life);
   }
-  if (life->array)
+  if (life->array && !life->apart)
     life->in_sync = array_in_sync_mask (life->array);
   if (life->each)
     life->each (life);
@@ -198,12 +203,26 @@ life_run (struct life *life)
 
 /* ---- the end of one ---- */
 
+/* Some blocks may be bad on all legs: what was rewritten there and not flushed
+ * is bad again for the next server, though the legs' caches may have it.
+ */
+static bool
+all_have_bad (const struct life *life)
+{
+  for (unsigned i = 0; i < life->run->plan->legs; ++i)
+    if (life->run->geometry.nbad[i] == 0)
+      return false;
+  return true;
+}
+
 void
 life_model_end (const struct life *life, struct model *model, bool kill)
 {
   for (unsigned i = 0; i < PLAN_LEGS; ++i)
     if (life->disks[i] && disk_lost_cache (life->disks[i]))
       kill = false;
+  if (all_have_bad (life))
+    kill = false;
   if (kill)
     model_kill (model);
   else
@@ -226,15 +245,33 @@ life_set_faults (struct life *life)
     }
 }
 
+void
+life_wishes (const struct life *life, struct wishes *wishes)
+{
+  *wishes = (struct wishes){ .degraded = life->degraded,
+                             .read_only = life->read_only,
+                             .forced = life->forced,
+                             .source = life->source };
+}
+
+static void
+ask_reference (struct life *life)
+{
+  struct wishes wishes;
+
+  life_wishes (life, &wishes);
+  reference_assemble (&life->run->geometry, life->disks, life->run->plan->legs,
+                      &wishes, &life->verdict);
+}
+
 bool
 life_choose_degraded (struct life *life)
 {
-  const struct oracle_geometry *geometry = &life->run->geometry;
-  const unsigned n = life->run->plan->legs;
   struct verdict *verdict = &life->verdict;
 
+  life->apart = false;
   life->degraded = ARRAY_DEGRADED_ALLOW;
-  reference_assemble (geometry, life->disks, n, life->degraded, verdict);
+  ask_reference (life);
   /* If the freshest leg could not be read, "allow" would be a mistake. */
   if (!life->faults && !verdict->refused && verdict->in_sync != 0
       && (verdict->in_sync & ~life->in_sync) == 0
@@ -243,7 +280,10 @@ life_choose_degraded (struct life *life)
   /* Nobody who is careful would say "allow" here. */
   life->degraded = chance (CHANCE_CRASH, 1, 16) ? ARRAY_DEGRADED_REFUSE
                                                 : ARRAY_DEGRADED_AUTO;
-  reference_assemble (geometry, life->disks, n, life->degraded, verdict);
+  ask_reference (life);
+  /* Who only reads is served what there is, be it old. */
+  life->apart = life->read_only
+                && (life->faults || (verdict->in_sync & ~life->in_sync) != 0);
   return !verdict->refused;
 }
 
@@ -292,6 +332,12 @@ replace_disks (struct life *life, const struct plan *plan, bool kill)
       life->disks[i] = next;
     disk_free (disk);
   }
+  if (plan->spare) {
+    struct disk *spare = life->disks[plan->legs];
+
+    life->disks[plan->legs] = disk_after_kill (spare);
+    disk_free (spare);
+  }
 }
 
 static void
@@ -301,7 +347,6 @@ run_epoch (struct life *life, const struct plan *plan, unsigned number)
   bool ended;
 
   life->run->epoch = number;
-  life->read_only = epoch->read_only;
   life->order = epoch->order;
   life->crash_step = epoch->crash_at;
   life_begin (life, &plan->world);
@@ -337,6 +382,7 @@ run_plan (const struct plan *plan)
       crash_check_images (&life, images, MOMENT_NONE);
     }
     life_set_faults (&life);
+    life.read_only = plan->epoch[i].read_only;
     if (!life_choose_degraded (&life))
       break;
     run_epoch (&life, plan, i);

@@ -16,6 +16,7 @@ struct run_counters {
   uint64_t nested;   /* of these, after a crash during a recovery */
   uint64_t kills;    /* of these, after a kill */
   uint64_t splits;   /* of these, with halves that were served apart */
+  uint64_t forced;   /* of these, settled */
   uint64_t refused;  /* assemblies that were rightly refused */
   uint64_t requests; /* answered */
   uint64_t moments[MOMENTS]; /* cycles by moment of the crash */
@@ -45,10 +46,14 @@ struct life {
   bool faults;           /* the disks have some */
   int degraded;          /* enum array_degraded */
   bool read_only;
-  bool apart;     /* served without what must be trusted: data may be older
-                   * than was promised, and the model is not asked */
-  unsigned order; /* of presentation */
-  int opened;     /* what array_open said, 1 before */
+  bool forced;     /* this one is the source, whoever says otherwise */
+  unsigned source; /* ... by its number */
+  bool record;     /* array_record is called, and nothing else is done */
+  bool recorded;   /* it has succeeded, or array_activate has */
+  bool apart;      /* served without what must be trusted: data may be older
+                    * than was promised, and the model is not asked */
+  unsigned order;  /* of presentation */
+  int opened;      /* what array_open said, 1 before */
   unsigned depth;
   unsigned busy;          /* clients that have not finished */
   bool crash;             /* a step of the plan wants one, here and now */
@@ -104,8 +109,10 @@ extern void crash_check_images (struct life *life, struct disk **images,
  * in a way that must be refused.
  */
 extern bool life_choose_degraded (struct life *life);
+extern void life_wishes (const struct life *life, struct wishes *wishes);
 
-/* ---- clients.c: fibers that carry out the steps of an epoch ---- */
+/* ---- operator.c, recover.c: fibers that carry out the steps of an epoch ----
+ */
 
 /* Into the life's world, before it runs: one fiber opens and activates the
  * array, then starts the clients and the operator of that epoch.

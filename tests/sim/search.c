@@ -82,10 +82,11 @@ print_totals (const struct totals *t, unsigned jobs, double took)
   printf (
       "sim: %" PRIu64 " seeds, %" PRIu64 " cycles (%" PRIu64
       " after a crash during recovery, %" PRIu64 " after a kill, %" PRIu64
-      " split brains, %" PRIu64 " assemblies rightly refused), %" PRIu64
-      " requests, %" PRIu64 " steps, %" PRIu64 " switches, %" PRIu64
+      " split brains, %" PRIu64 " with a source forced, %" PRIu64
+      " assemblies rightly refused), %" PRIu64 " requests, %" PRIu64
+      " steps, %" PRIu64 " switches, %" PRIu64
       " pairs of fiber and switch point, hash %016" PRIx64 ", 0 violations\n",
-      run->runs, run->cycles, run->nested, run->kills, run->splits,
+      run->runs, run->cycles, run->nested, run->kills, run->splits, run->forced,
       run->refused, run->requests, t->steps, t->switches, t->pairs, t->hash);
   printf ("sim: crashes by moment:");
   for (unsigned i = 0; i < MOMENTS; ++i)

@@ -136,7 +136,7 @@ struct knob {
   unsigned *number;
   unsigned simple;
 };
-#define KNOBS (7 * PLAN_LEGS + 3 * PLAN_EPOCHS + 8)
+#define KNOBS (7 * PLAN_LEGS + 3 * PLAN_EPOCHS + 11)
 
 struct knobs {
   struct knob list[KNOBS];
@@ -179,6 +179,11 @@ list_knobs (struct plan *plan, struct knobs *knobs)
   add_number (knobs, &plan->world.change_points, 0);
   add_number (knobs, &plan->write_mostly, 0);
   add_number (knobs, &plan->daemon_sleep, 5);
+  add_number (knobs, &plan->metadata, PLAN_1_2);
+  add_number (knobs, &plan->numbering, 0);
+  add_number (knobs, &plan->nbad, 0);
+  add_flag (knobs, &plan->spare, false);
+  add_flag (knobs, &plan->no_bitmap, false);
   add_flag (knobs, &plan->starts_clean, true);
   add_flag (knobs, &plan->reaped, true);
 }
