@@ -33,15 +33,11 @@
 
 /* Fields of the geometry, for the mutator. */
 static const struct field geometry_fields[] = {
-  { 0, 1 },  /* flags */
-  { 1, 8 },  /* sectors of the leg */
-  { 9, 8 },  /* size */
-  { 17, 8 }, /* data_offset */
-  { 25, 8 }, /* data_size */
-  { 33, 8 }, /* super_offset */
-  { 41, 4 }, /* bitmap_offset */
-  { 45, 4 }, /* bblog_offset */
-  { 49, 2 }, /* bblog_size */
+  { 0, 1, "flags" },          { 1, 8, "sectors of the leg" },
+  { 9, 8, "size" },           { 17, 8, "data_offset" },
+  { 25, 8, "data_size" },     { 33, 8, "super_offset" },
+  { 41, 4, "bitmap_offset" }, { 45, 4, "bblog_offset" },
+  { 49, 2, "bblog_size" },
 };
 #define GEOMETRY 51
 
@@ -54,14 +50,14 @@ enum geometry_flags {
 struct geometry {
   uint8_t flags;
   uint64_t leg_sectors;
-  struct superblock_1 superblock;
+  struct superblock superblock;
   uint8_t block[4096]; /* the same as bytes, for the other opinion */
 };
 
 static void
 take_geometry (struct input *input, struct geometry *g)
 {
-  struct superblock_1 *s = &g->superblock;
+  struct superblock *s = &g->superblock;
 
   g->flags = input_u8 (input);
   g->leg_sectors = input_u64 (input);

@@ -34,7 +34,8 @@ struct area {
 struct leg {
   uint64_t size;
   uint8_t *pages[PAGES];
-  unsigned highest; /* one more than the last page that exists */
+  uint16_t existing[PAGES]; /* which pages there are */
+  unsigned nexisting;
   struct memory_traits traits;
   struct area allowed[ALLOWED_MAX];
   unsigned nallowed;
@@ -62,9 +63,12 @@ static unsigned devices, aios; /* that exist */
 static void
 empty (struct leg *leg)
 {
-  while (leg->highest > 0)
-    free (leg->pages[--leg->highest]);
-  memset (leg->pages, 0, sizeof leg->pages);
+  while (leg->nexisting > 0) {
+    uint8_t **page = &leg->pages[leg->existing[--leg->nexisting]];
+
+    free (*page);
+    *page = NULL;
+  }
 }
 
 void
@@ -74,8 +78,7 @@ memory_reset (uint64_t size)
   for (unsigned i = 0; i < MEMORY_LEGS; ++i) {
     struct leg *leg = &legs[i];
 
-    if (leg->highest > 0)
-      empty (leg);
+    empty (leg);
     leg->traits = (struct memory_traits){
       .logical_block = SECTOR_SIZE,
       .bad_read = UINT64_MAX,
@@ -175,8 +178,7 @@ store (struct leg *leg, uint64_t offset, const uint8_t *data, uint64_t n)
     if (!*page && data && !bytes_are_zero (data, part)) {
       *page = calloc (1, PAGE);
       REQUIRE (*page != NULL, "out of memory");
-      if (number >= leg->highest)
-        leg->highest = number + 1;
+      leg->existing[leg->nexisting++] = (uint16_t)number;
     }
     if (*page && data)
       memcpy (*page + offset % PAGE, data, part);
