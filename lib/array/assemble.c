@@ -188,6 +188,23 @@ is_lost (const struct array *array, uint32_t dev)
   return false;
 }
 
+/* It is given, and was not in sync anyway: nothing newer than the others can be
+ * on it.
+ */
+static bool
+is_incomplete (const struct array *array, uint32_t dev)
+{
+  for (unsigned i = 0; i < array->nlegs; ++i) {
+    const struct leg *leg = &array->legs[i];
+
+    if ((leg->fate == ARRAY_LEG_RECOVERING
+         || leg->fate == ARRAY_LEG_REPLACEMENT)
+        && leg->superblock->dev_number == dev)
+      return true;
+  }
+  return false;
+}
+
 /* Does the table count on somebody in that slot?  Not on those who lose by the
  * user's will.
  */
@@ -196,6 +213,7 @@ slot_expected (const struct array *array, unsigned slot)
 {
   for (uint32_t dev = 0; dev < array->table->max_dev; ++dev)
     if (array->table->dev_roles[dev] == slot && !is_lost (array, dev)
+        && !is_incomplete (array, dev)
         && !(array->options.force_source && array_is_loser (array, dev)))
       return true;
   return false;

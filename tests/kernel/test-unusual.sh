@@ -121,7 +121,7 @@ PYTHON
 
 our_turn ()
 {
-  local given=() options i
+  local given=() i
   for ((i = 0; i < nlegs; i++)); do
     given+=("$files/leg$i")
   done
@@ -135,10 +135,7 @@ our_turn ()
   sha256sum --quiet -c "$files/sums" || die "$cell: nbdkit -r wrote to a leg"
   case $cell in write-mostly*) reads_avoid_slot_0 ;; esac
 
-  # Who was being recovered is not in sync, and counted on by the other leg.
-  options=()
-  case $cell in recovery | re-add) options=(degraded=allow) ;; esac
-  server_start "${options[@]}" "${given[@]}"
+  server_start "${given[@]}"
   case $cell in
     replacement) server_says 'leg2: not used' ;;
     recovery | re-add) server_says 'leg1: not used' ;;

@@ -239,6 +239,8 @@ assert_array (unsigned n, bool clean)
     get (names[i], ((off_t)s.super_offset + s.bitmap_offset) * SECTOR_SIZE,
          bitmap, sizeof bitmap);
     ck_assert_mem_eq (bitmap + 8, s.set_uuid, 16);
+    /* Less would make it stale from the start. */
+    ck_assert_uint_eq (get_le64 (bitmap + 24), s.events);
     for (uint64_t chunk = 0; chunk < SIZE / CHUNK; ++chunk)
       ck_assert (!(bitmap[bitmap_bit_byte (chunk)] & bitmap_bit_mask (chunk))
                  == clean);
