@@ -69,6 +69,8 @@ take_geometry (struct input *input, struct geometry *g)
   s->bblog_offset = (int32_t)input_u32 (input);
   s->bblog_size = input_u16 (input);
   s->feature_map = g->flags & HAS_BITMAP ? FEATURE_BITMAP_OFFSET : 0;
+  s->version =
+      s->super_offset > s->data_offset ? SUPERBLOCK_1_0 : SUPERBLOCK_1_2;
   put_le (g->block + SB_SIZE, 8, s->size);
   put_le (g->block + SB_DATA_OFFSET, 8, s->data_offset);
   put_le (g->block + SB_DATA_SIZE, 8, s->data_size);
