@@ -38,8 +38,8 @@ make ()
      conv=notrunc status=none
   dd if="$golden/$1.bin" of=LEG bs=512 skip=$sectors seek=$bitmap \
      conv=notrunc status=none
-  if [ -e "$golden/$1.log" ]; then
-    dd if="$golden/$1.log" of=LEG bs=512 seek=$log conv=notrunc status=none
+  if [ -e "$golden/$1.entries" ]; then
+    dd if="$golden/$1.entries" of=LEG bs=512 seek=$log conv=notrunc status=none
   fi
 }
 

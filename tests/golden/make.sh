@@ -43,7 +43,7 @@ one ()
     if [ -n "${3-}" ]; then
       log=$(od -A n -t d4 -j 188 -N 4 /run/sb)
       dd if=$2 of=/run/log iflag=direct bs=4096 skip=$(((sb + log) / 8)) count=1 status=none
-      head -c 512 /run/log > $out/$P-$1.log
+      head -c 512 /run/log > $out/$P-$1.entries
       mdadm --examine-badblocks $2 | sed "s,$2,LEG," > $out/$P-$1.badblocks
     fi
     dd if=$2 of=/run/again iflag=direct bs=4096 skip=$((sb / 8)) count=1 status=none
