@@ -208,8 +208,9 @@ LLVMFuzzerTestOneInput (const uint8_t *data, size_t size)
 
   leg.bytes = 512 * (1 + input_u8 (&input) % 8u);
   leg.shift = input_u8 (&input) % 11;
-  leg.data_offset = input_u64 (&input) >> 2;
-  leg.size = (input_u64 (&input) >> 2) + 1;
+  /* A leg has less than 2^63 bytes, which entries of 54 bits can name. */
+  leg.data_offset = input_u64 (&input) >> 12;
+  leg.size = (input_u64 (&input) >> 12) + 1;
   ranges = input;
   for (unsigned i = 0; i < RANGES; ++i) {
     (void)input_u64 (&input);

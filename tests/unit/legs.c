@@ -594,17 +594,18 @@ void
 tap_release (unsigned leg)
 {
   struct tap *tap = &taps[leg];
+  struct io *held[HELD_MAX];
+  unsigned n;
 
+  /* Those that are held now, and none that a hook holds because of them. */
   pthread_mutex_lock (&tap_lock);
   tap->hold = 0;
-  while (tap->nheld > 0) {
-    struct io *io = tap->held[--tap->nheld];
-
-    pthread_mutex_unlock (&tap_lock);
-    io_done (io, perform (leg, io, io->length));
-    pthread_mutex_lock (&tap_lock);
-  }
+  n = tap->nheld;
+  memcpy (held, tap->held, n * sizeof held[0]);
+  tap->nheld = 0;
   pthread_mutex_unlock (&tap_lock);
+  for (unsigned i = 0; i < n; ++i)
+    io_done (held[i], perform (leg, held[i], held[i]->length));
 }
 
 unsigned

@@ -193,10 +193,12 @@ START_TEST (test_recovering)
   if (_i == 1)
     s->feature_map |= FEATURE_RECOVERY_BITMAP;
   s->recovery_offset = 0;
-  assert_refused ("its loss is not on record");
-  ck_assert (logged ("its recovery had not finished"));
-  legs_options.degraded = ARRAY_DEGRADED_ALLOW;
+  /* It is there, and was not in sync before: nothing to be asked. */
   assert_opens_and_close (1);
+  ck_assert (logged ("its recovery had not finished"));
+  legs_options.degraded = ARRAY_DEGRADED_REFUSE;
+  assert_refused ("slot 1 has no leg that can be used");
+  legs_options.degraded = ARRAY_DEGRADED_AUTO;
   /* It is not the freshest, by whatever it leads. */
   set_events (1, E + 1);
   assert_opens_and_close (1);
