@@ -54,8 +54,8 @@
 /* ---- superblocks ---- */
 
 /* Bring a leg's superblock up to the generation, and encode it.  A bad-block
- * list that has become empty is no longer announced once the array is clean:
- * what was rewritten is durable by then, and not before.
+ * list that has become empty is no longer announced once what was rewritten is
+ * durable on the leg.
  */
 static struct buffer *
 render (struct array *array, struct leg *leg, uint64_t events, bool clean)
@@ -118,8 +118,8 @@ add_superblock (struct array *array, struct leg *leg, struct io_batch *batch,
   return io;
 }
 
-/* Bad-block logs go with clean superblocks only: what was rewritten is durable
- * on all legs by then.
+/* Bad-block logs go with the superblocks, without what was rewritten and is
+ * durable on the leg.
  */
 static int
 add_bad_logs (struct array *array, struct leg **legs, unsigned n,

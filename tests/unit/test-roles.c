@@ -127,6 +127,30 @@ START_TEST (test_recovering)
 }
 END_TEST
 
+/* The record of a loss was interrupted, and torn: one of the freshest has it,
+ * and not the one whose table is taken.  From an older one it proves nothing.
+ */
+START_TEST (test_torn_record)
+{
+  struct array *array;
+
+  legs_make (3, 0, 0);
+  images[1].superblock.dev_roles[2] = ROLE_FAULTY;
+  if (_i == 1)
+    images[1].superblock.events = E - 1;
+  legs_options.nlegs = 2;
+  if (_i == 1)
+    assert_refused ("its loss is not on record");
+  else {
+    array = assert_opens (3);
+    ck_assert_int_eq (array_activate (array), 0);
+    legs_close (array);
+    leg_load (0, &images[0]);
+    ck_assert_uint_eq (images[0].superblock.dev_roles[2], ROLE_FAULTY);
+  }
+}
+END_TEST
+
 /* A number of the leg that is not its slot, as after mdadm --add. */
 START_TEST (test_numbers)
 {
@@ -418,6 +442,7 @@ main (void)
   tcase_add_loop_test (tc, test_replacement, 0, 3);
   tcase_add_test (tc, test_slot_twice);
   tcase_add_loop_test (tc, test_recovering, 0, 2);
+  tcase_add_loop_test (tc, test_torn_record, 0, 2);
   tcase_add_loop_test (tc, test_numbers, 0, 3);
   tcase_add_loop_test (tc, test_many, 0, 2);
   tcase_add_test (tc, test_many_resync);
