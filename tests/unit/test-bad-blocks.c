@@ -65,7 +65,7 @@ START_TEST (test_known)
 
   for (size_t l = 0; l < sizeof logs / sizeof logs[0]; ++l) {
     static struct bad_blocks b, told;
-    FILE *fp = golden_open (logs[l].name, "log");
+    FILE *fp = golden_open (logs[l].name, "entries");
     uint64_t data_offset = logs[l].data_offset;
 
     ck_assert_uint_eq (fread (log, 1, sizeof log, fp), sizeof log);
