@@ -141,7 +141,8 @@ mdbitmap_dump_plugin (void)
 {
   printf ("mdbitmap_libaio=yes\n");
   printf ("mdbitmap_superblocks=0.90,1.0,1.1,1.2\n");
-  printf ("mdbitmap_bitmap=internal,none\n");
+  printf ("mdbitmap_bitmap=internal,none,file\n");
+  printf ("mdbitmap_bitmap_io=direct,extent,pagecache\n");
   printf ("mdbitmap_max_legs=%d\n", ARRAY_MAX_LEGS);
   printf ("mdbitmap_features=create,degraded,force-source,full-resync,"
           "serialize\n");
@@ -174,7 +175,8 @@ create_legs (void)
     .nlegs = options.array.nlegs,
     .size = options.create,
     .metadata = options.metadata,
-    .no_bitmap = options.bitmap == OPTIONS_BITMAP_NONE,
+    .bitmap = options.array.bitmap,
+    .bitmap_file = options.array.bitmap_file,
     .bitmap_chunk = options.bitmap_chunk,
     .keep_existing = true,
     .leg_timeout = options.array.leg_timeout,
@@ -187,30 +189,6 @@ create_legs (void)
   return array_create (&create, &plugin_log) == 0 ? 0 : -1;
 }
 
-/* bitmap= does not change an array that is there. */
-static int
-check_bitmap (void)
-{
-  struct array_info info;
-
-  array_get_info (array, &info);
-  if (options.bitmap == OPTIONS_BITMAP_INTERNAL && !info.internal_bitmap) {
-    nbdkit_error ("bitmap=internal: array %s has no bitmap; add one with the "
-                  "kernel (mdadm --grow --bitmap=internal), or serve it "
-                  "without, with bitmap=auto",
-                  info.uuid);
-    return -1;
-  }
-  if (options.bitmap == OPTIONS_BITMAP_NONE && info.internal_bitmap) {
-    nbdkit_error ("bitmap=none: array %s has an internal bitmap; serve it as "
-                  "it is, with bitmap=auto, or remove the bitmap with the "
-                  "kernel (mdadm --grow --bitmap=none)",
-                  info.uuid);
-    return -1;
-  }
-  return 0;
-}
-
 static int
 mdbitmap_get_ready (void)
 {
@@ -221,9 +199,7 @@ mdbitmap_get_ready (void)
   options.array.read_only = server_is_readonly () == READONLY_YES;
   if (options.create && create_legs () == -1)
     return -1;
-  if (array_open (&options.array, &plugin_log, &array) != 0)
-    return -1;
-  return check_bitmap ();
+  return array_open (&options.array, &plugin_log, &array) == 0 ? 0 : -1;
 }
 
 static int

@@ -49,9 +49,14 @@ const char options_help[] =
     "                               (default 1.2).\n"
     "bitmap-chunk=<SIZE>            With create: bytes for one bit "
     "(default 64M).\n"
-    "bitmap=auto|internal|none      Where the bitmap is (default auto: where\n"
-    "                               the superblock says; with create:\n"
-    "                               internal).\n"
+    "bitmap=auto|internal|none|PATH Where the bitmap is; PATH: in that file\n"
+    "                               (default auto: where the superblock says;\n"
+    "                               with create: internal).\n"
+    "bitmap-io=direct|extent|pagecache\n"
+    "                               How a bitmap file is written\n"
+    "                               (default direct).\n"
+    "on-bitmap-error=continue|stop  When a bitmap file fails\n"
+    "                               (default continue).\n"
     "degraded=auto|allow|refuse     Start although legs are missing\n"
     "                               (default auto: if that is recorded).\n"
     "full-resync=auto|refuse        Start what would copy the whole array\n"
@@ -83,6 +88,9 @@ options_free (struct options *options)
 {
   for (unsigned i = 0; i < options->array.nlegs; ++i)
     free (options->paths[i]);
+  free (options->bitmap_file);
+  options->bitmap_file = NULL;
+  options->array.bitmap_file = NULL;
   free (options->force_source);
   options->force_source = NULL;
   options->array.force_source = NULL;
@@ -263,16 +271,52 @@ set_bitmap_chunk (struct options *options, const char *key, const char *value)
 static int
 set_bitmap (struct options *options, const char *key, const char *value)
 {
+  struct array_options *array = &options->array;
+
+  free (options->bitmap_file);
+  options->bitmap_file = NULL;
+  array->bitmap_file = NULL;
   if (strcmp (value, "auto") == 0)
-    options->bitmap = OPTIONS_BITMAP_AUTO;
+    array->bitmap = ARRAY_BITMAP_AUTO;
   else if (strcmp (value, "internal") == 0)
-    options->bitmap = OPTIONS_BITMAP_INTERNAL;
+    array->bitmap = ARRAY_BITMAP_INTERNAL;
   else if (strcmp (value, "none") == 0)
-    options->bitmap = OPTIONS_BITMAP_NONE;
+    array->bitmap = ARRAY_BITMAP_NONE;
+  else if (*value == '\0')
+    return bad (key, value, "must be auto, internal, none or a file's path");
+  else {
+    options->bitmap_file = nbdkit_absolute_path (value);
+    if (!options->bitmap_file)
+      return -1;
+    array->bitmap = ARRAY_BITMAP_FILE;
+    array->bitmap_file = options->bitmap_file;
+  }
+  return 0;
+}
+
+static int
+set_bitmap_io (struct options *options, const char *key, const char *value)
+{
+  if (strcmp (value, "direct") == 0)
+    options->array.bitmap_io = ARRAY_BITMAP_DIRECT;
+  else if (strcmp (value, "extent") == 0)
+    options->array.bitmap_io = ARRAY_BITMAP_EXTENT;
+  else if (strcmp (value, "pagecache") == 0)
+    options->array.bitmap_io = ARRAY_BITMAP_PAGECACHE;
   else
-    return bad (key, value,
-                "a bitmap in a file is not supported yet: use bitmap=auto, "
-                "bitmap=internal or bitmap=none");
+    return bad (key, value, "must be direct, extent or pagecache");
+  options->bitmap_io = true;
+  return 0;
+}
+
+static int
+set_on_bitmap_error (struct options *options, const char *key,
+                     const char *value)
+{
+  if (strcmp (value, "continue") != 0 && strcmp (value, "stop") != 0)
+    return bad (key, value, "must be continue or stop");
+  options->array.stop_on_bitmap_error = strcmp (value, "stop") == 0;
+  options->bitmap_error = true;
   return 0;
 }
 
@@ -390,6 +434,8 @@ static const struct {
   { "metadata", set_metadata },
   { "bitmap-chunk", set_bitmap_chunk },
   { "bitmap", set_bitmap },
+  { "bitmap-io", set_bitmap_io },
+  { "on-bitmap-error", set_on_bitmap_error },
   { "degraded", set_degraded },
   { "full-resync", set_full_resync },
   { "force-source", set_force_source },
@@ -399,12 +445,10 @@ static const struct {
   { "sync-rate-max", set_sync_rate_max },
   { "serialize", set_serialize },
   { "auto-re-add", set_not_yet },
-  { "bitmap-io", set_not_yet },
   { "connections", set_not_yet },
   { "control", set_not_yet },
   { "event-program", set_not_yet },
   { "no-leg-timeout", set_not_yet },
-  { "on-bitmap-error", set_not_yet },
   { "unsafe-cache", set_not_yet },
   { "write-behind", set_not_yet },
   { "write-mostly", set_not_yet },
@@ -480,11 +524,32 @@ check_create (const struct options *options)
                   options->metadata ? "metadata" : "bitmap-chunk");
     return -1;
   }
-  if (options->bitmap_chunk && options->bitmap == OPTIONS_BITMAP_NONE) {
+  if (options->bitmap_chunk && options->array.bitmap == ARRAY_BITMAP_NONE) {
     nbdkit_error ("bitmap-chunk= contradicts bitmap=none: without a bitmap "
                   "there are no chunks");
     return -1;
   }
+  return 0;
+}
+
+/* What says how a file is treated. */
+static int
+check_bitmap (const struct options *options)
+{
+  if (options->array.bitmap != ARRAY_BITMAP_FILE
+      && (options->bitmap_io || options->bitmap_error)) {
+    nbdkit_error ("%s= needs bitmap=PATH: it says how a bitmap file is treated",
+                  options->bitmap_io ? "bitmap-io" : "on-bitmap-error");
+    return -1;
+  }
+  for (unsigned i = 0; i < options->array.nlegs; ++i)
+    if (options->bitmap_file
+        && same_file (options->bitmap_file, options->paths[i])) {
+      nbdkit_error ("bitmap=%s: it is a leg; the bitmap needs a file of its "
+                    "own, or bitmap=internal",
+                    options->bitmap_file);
+      return -1;
+    }
   return 0;
 }
 
@@ -507,7 +572,7 @@ options_check (struct options *options)
     nbdkit_error ("sync-rate-max= is less than sync-rate-min=");
     return -1;
   }
-  if (check_distinct (options) == -1)
+  if (check_distinct (options) == -1 || check_bitmap (options) == -1)
     return -1;
   return check_force_source (options);
 }

@@ -14,19 +14,14 @@
 /* The key of a bare word on the command line. */
 #define OPTIONS_MAGIC_KEY "leg"
 
-enum options_bitmap {
-  OPTIONS_BITMAP_AUTO, /* what the superblock says */
-  OPTIONS_BITMAP_INTERNAL,
-  OPTIONS_BITMAP_NONE,
-};
-
 struct options {
-  struct array_options array;  /* its legs are paths[] */
-  char *paths[ARRAY_MAX_LEGS]; /* absolute; owned */
-  uint64_t create;             /* bytes; 0: serve what is there */
-  uint32_t bitmap_chunk;       /* bytes, with create; 0: the default */
-  const char *metadata;        /* with create; static; NULL: the default */
-  enum options_bitmap bitmap;
+  struct array_options array;   /* its legs are paths[] */
+  char *paths[ARRAY_MAX_LEGS];  /* absolute; owned */
+  uint64_t create;              /* bytes; 0: serve what is there */
+  uint32_t bitmap_chunk;        /* bytes, with create; 0: the default */
+  const char *metadata;         /* with create; static; NULL: the default */
+  char *bitmap_file;            /* absolute; owned */
+  bool bitmap_io, bitmap_error; /* bitmap-io=, on-bitmap-error= were given */
   char *force_source; /* absolute; owned; array's is the leg's own name */
   bool sync_rate_min; /* sync-rate-min= was given */
   bool serialize;

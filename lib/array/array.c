@@ -6,9 +6,10 @@
  * array_open decides everything and writes nothing, so that it may run
  * before the server has forked, and for `nbdkit -r'.  array_activate is the
  * one place from which writing begins:
- *   1. what was read becomes durable: all legs are flushed;
- *   2. the merge of all bitmap copies becomes durable on all legs, before
- *      any other write;
+ *   1. what was read becomes durable: all legs are flushed, and the file that
+ *      the bitmap is in;
+ *   2. the note that there is such a file, if it is new; then the merge of all
+ *      bitmap copies becomes durable on all legs, before any other write;
  *   3. legs that are one generation behind are brought to the freshest;
  *   4. whoever holds a slot by the table and is not in sync is recorded as
  *      faulty, and so are the losers of a split brain; those that are already
@@ -134,6 +135,7 @@ array_close (struct array *array)
   assert (!array->have_clear_thread && !array->have_sync_thread);
   stop_watch (array);
   bitmap_free (array->bitmap);
+  array_close_file (array);
   for (unsigned i = 0; i < array->nlegs; ++i) {
     leg_free_bad_blocks (&array->legs[i]);
     rt_free (array->legs[i].superblock);
@@ -233,25 +235,59 @@ outdate_losers (struct array *array)
   return err;
 }
 
+/* The array is started without the file that its note names. */
+static bool
+gives_up_file (const struct array *array)
+{
+  return array->noted && array->bitmap_place == ARRAY_BITMAP_NONE;
+}
+
+/* A file that is given up must be behind before anything is written; one that
+ * nobody has told us of only if no update comes before the data.
+ */
+static bool
+must_lead (const struct array *array)
+{
+  return array->lead > 0
+         && (array->activity != ARRAY_CLEAN || gives_up_file (array));
+}
+
+/* The bitmap as it was merged. */
+static int
+write_bitmap (struct array *array)
+{
+  int err = 0;
+
+  if (array->note_differs && array->bitmap_place == ARRAY_BITMAP_FILE)
+    err = array_write_note (array);
+  if (err == 0 && array->bitmap_rewrite)
+    err = bitmap_write_all (array->bitmap, array->bitmap_stale);
+  if (err == 0)
+    err = outdate_losers (array);
+  if (err == 0)
+    array->bitmap_rewrite = false;
+  return err;
+}
+
 /* The first writes, with the lock held. */
 static int
 first_writes (struct array *array)
 {
-  bool update = superblocks_need_update (array);
-  int err = 0;
+  bool update = superblocks_need_update (array) || must_lead (array);
+  int err;
 
+  err = array_prepare_file (array);
+  if (err != 0)
+    return err;
   array->may_write = true;
   /* What assembly has read may be in a leg's cache only, if the server before
    * was killed: nothing may rest on it before it is durable.
    */
   err = array_flush_legs (array);
-  if (err == 0 && array->bitmap_rewrite)
-    err = bitmap_write_all (array->bitmap, array->bitmap_stale);
   if (err == 0)
-    err = outdate_losers (array);
+    err = write_bitmap (array);
   if (err != 0)
     return err;
-  array->bitmap_rewrite = false;
   if (!array_whole (array) || array->has_loser || table_names_others (array)) {
     /* On record or not: the record may have been interrupted before it led
      * by enough.  The lost leg may carry one generation more than the
@@ -264,7 +300,11 @@ first_writes (struct array *array)
   err = array_settle (array);
   if (err == 0 && update)
     err = array_update (array);
-  return err;
+  if (err == 0 && gives_up_file (array)) {
+    array_drop_note (array);
+    err = array_write_note (array);
+  }
+  return err == 0 && array_file_stops (array) ? -EIO : err;
 }
 
 static bool
@@ -392,11 +432,12 @@ wait_for_writes (struct array *array)
 static void
 leave_clean (struct array *array)
 {
-  const char *why = "a leg fails";
+  const char *why =
+      array_file_stops (array) ? "its bitmap file has failed" : "a leg fails";
 
   if (!wait_for_writes (array))
     why = "writes are in flight";
-  else if (array_clear_pass (array, true) == 0) {
+  else if (array_clear_pass (array, true) == 0 || array_file_stops (array)) {
     if (bitmap_needed (array->bitmap) > 0)
       why = "chunks need resync";
     else if (array_make_clean (array) == 0)
@@ -448,7 +489,12 @@ array_get_info (struct array *array, struct array_info *info)
   memcpy (info->name, array->table->set_name, sizeof info->name);
   info->raid_disks = array->table->raid_disks;
   info->in_sync = array_in_sync (array);
-  info->internal_bitmap = array->table->feature_map & FEATURE_BITMAP_OFFSET;
+  info->bitmap = array->bitmap_place;
+  if (array->bitmap_place == ARRAY_BITMAP_FILE)
+    info->bitmap_file = array->options.bitmap_file;
+  else if (array->noted)
+    info->noted_file = array->note.path;
+  info->bitmap_failed = array->file_state == BITMAP_FILE_FAILED;
   info->chunksize = bitmap_chunk_bytes (array->bitmap);
   info->chunks = bitmap_chunk_count (array->bitmap);
   info->chunks_marked = bitmap_marked (array->bitmap);

@@ -30,6 +30,24 @@ enum array_degraded {
   ARRAY_DEGRADED_REFUSE,
 };
 
+/* Where the bitmap is. */
+enum array_bitmap {
+  ARRAY_BITMAP_AUTO, /* in options: what the legs say; refused if that is a
+                      * file, which must be named */
+  ARRAY_BITMAP_INTERNAL,
+  ARRAY_BITMAP_NONE,
+  ARRAY_BITMAP_FILE,
+};
+
+/* How a file is written: see device/file.h. */
+enum array_bitmap_io {
+  ARRAY_BITMAP_DIRECT,
+  ARRAY_BITMAP_EXTENT,
+  ARRAY_BITMAP_PAGECACHE,
+};
+
+extern const char *array_bitmap_io_string (enum array_bitmap_io io);
+
 struct array_options {
   const char *legs[ARRAY_MAX_LEGS]; /* paths; the caller's */
   unsigned nlegs;
@@ -40,9 +58,16 @@ struct array_options {
   const char *force_source; /* one of legs: it wins a split brain, and those
                              * that disagree with it are not used; or NULL */
   uint64_t leg_timeout;     /* nanoseconds */
-  unsigned daemon_sleep;    /* seconds; 0: what the bitmap says */
-  uint64_t sync_rate_min;   /* bytes per second and leg */
-  uint64_t sync_rate_max;   /* bytes per second and leg; UINT64_MAX: no limit */
+  enum array_bitmap bitmap;
+  bool ignore_bitmap; /* an internal one that cannot be used is as none: for
+                       * array_change_bitmap only */
+  const char *bitmap_file; /* absolute path, with ARRAY_BITMAP_FILE */
+  enum array_bitmap_io bitmap_io;
+  bool stop_on_bitmap_error; /* if the file fails, writes fail from then on;
+                              * else the array goes on without a bitmap */
+  unsigned daemon_sleep;     /* seconds; 0: what the bitmap says */
+  uint64_t sync_rate_min;    /* bytes per second and leg */
+  uint64_t sync_rate_max; /* bytes per second and leg; UINT64_MAX: no limit */
 };
 
 /* log must outlive the array. */
@@ -83,12 +108,16 @@ struct array_info {
   char uuid[37];
   char name[33];
   unsigned raid_disks;
-  unsigned in_sync;       /* legs */
-  bool internal_bitmap;   /* on the legs; else in memory only */
-  uint32_t chunksize;     /* bytes */
-  uint64_t chunks;        /* in all */
-  uint64_t chunks_marked; /* bits set now */
-  uint64_t chunks_needed; /* still to be resynced */
+  unsigned in_sync;         /* legs */
+  enum array_bitmap bitmap; /* never AUTO; NONE: in memory only */
+  const char *bitmap_file;  /* the array's; NULL: not in a file */
+  bool bitmap_failed;       /* the file has been given up */
+  const char *noted_file;   /* what a leg says that the bitmap is in, and it is
+                             * not used; NULL: none does */
+  uint32_t chunksize;       /* bytes */
+  uint64_t chunks;          /* in all */
+  uint64_t chunks_marked;   /* bits set now */
+  uint64_t chunks_needed;   /* still to be resynced */
 };
 
 extern void array_get_info (struct array *array, struct array_info *info);
@@ -138,6 +167,17 @@ extern void array_get_leg_info (struct array *array, unsigned number,
  */
 extern int array_record (struct array *array);
 
+/* ---- another bitmap ---- */
+
+/* Give the array, which nobody else serves, another bitmap in place of the one
+ * that it has: after array_open and array_start, instead of array_activate.
+ * bitmap: not AUTO; file: absolute path, with FILE; chunk: bytes, 0: as before,
+ * or the default.  The new one is complete before one metadata update switches
+ * to it: there is a valid one at any time.
+ */
+extern int array_change_bitmap (struct array *array, enum array_bitmap bitmap,
+                                const char *file, uint32_t chunk);
+
 /* What happened since array_open, for tests and measurements. */
 struct array_counters {
   uint64_t reads, writes, zeroes, flushes; /* requests */
@@ -158,12 +198,13 @@ struct array_create_options {
   const char *legs[ARRAY_MAX_LEGS]; /* NULL: the slot stays empty */
   bool write_mostly[ARRAY_MAX_LEGS];
   unsigned nlegs;
-  uint64_t size;        /* bytes; 0: as large as the smallest leg allows */
-  const char *metadata; /* "1.2", "1.1", "1.0" or "0.90"; NULL: 1.2 */
-  bool no_bitmap;
-  uint32_t bitmap_chunk; /* bytes; 0: the default */
-  const char *name;      /* NULL: none */
-  bool force;            /* overwrite known signatures */
+  uint64_t size;            /* bytes; 0: as large as the smallest leg allows */
+  const char *metadata;     /* "1.2", "1.1", "1.0" or "0.90"; NULL: 1.2 */
+  enum array_bitmap bitmap; /* AUTO: internal */
+  const char *bitmap_file;  /* absolute path, with ARRAY_BITMAP_FILE */
+  uint32_t bitmap_chunk;    /* bytes; 0: the default */
+  const char *name;         /* NULL: none */
+  bool force;               /* overwrite known signatures */
   bool assume_clean;
   /* For create=SIZE: legs that already carry an array are left alone, and a
    * half-made array (made, never started, legs missing) is finished.

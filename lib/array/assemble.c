@@ -145,6 +145,8 @@ accept_leg (struct array *array, struct leg *leg, const struct leg *freshest)
   int err = check_geometry (array, leg, freshest);
 
   if (err == 0)
+    err = leg_adopt_bitmap (array, leg, freshest);
+  if (err == 0)
     err = leg_place (array, leg);
   if (err != 0)
     return err;

@@ -75,6 +75,11 @@ array_clear_pass (struct array *array, bool now)
 
 /* ---- the thread ---- */
 
+/* Whoever wants to change a file that is pinned by a lease is held off by the
+ * kernel for longer than this.
+ */
+#define FILE_CHECK (5 * RT_SECOND)
+
 static void
 daemon_pass (struct array *array)
 {
@@ -85,18 +90,30 @@ daemon_pass (struct array *array)
     (void)array_make_clean (array);
 }
 
+/* When to look whether the file is still ours. */
+static uint64_t
+file_check_at (const struct array *array, uint64_t at)
+{
+  return array->file_state == BITMAP_FILE_IN_USE ? at : RT_NEVER;
+}
+
 void
 array_clear_main (void *opaque)
 {
   struct array *array = opaque;
   uint64_t sleep = bitmap_header (array->bitmap)->daemon_sleep * RT_SECOND;
-  uint64_t next = rt_now () + sleep;
+  uint64_t next = rt_now () + sleep, check = rt_now () + FILE_CHECK;
 
   rt_mutex_lock (&array->lock);
   while (!array->stopping) {
-    (void)rt_cond_wait_until (&array->background_cond, &array->lock, next);
+    (void)rt_cond_wait_until (&array->background_cond, &array->lock,
+                              min_u64 (next, file_check_at (array, check)));
     if (array->stopping)
       break;
+    if (rt_now () >= file_check_at (array, check)) {
+      array_check_file (array);
+      check = rt_now () + FILE_CHECK;
+    }
     /* A leg that the watchdog failed, with no request to record it. */
     (void)array_settle (array);
     if (rt_now () < next)

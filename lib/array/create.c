@@ -16,6 +16,10 @@
  * old and new legs are equal nobody knows, and a full resync is ordered; its
  * direction is right even if the superblocks are not ours.  In any other
  * mixture a leg may carry the only copy of something, and is left alone.
+ *
+ * A file for the bitmap belongs to an array that is made; if all legs have a
+ * superblock it is not looked at.  If it is missing then, who serves the array
+ * says so.
  */
 
 #include <config.h>
@@ -69,8 +73,9 @@ check_metadata (struct creation *creation)
                options->metadata);
     return -EINVAL;
   }
-  creation->bitmap = !options->no_bitmap;
-  if (options->no_bitmap && options->bitmap_chunk != 0) {
+  creation->bitmap = options->bitmap == ARRAY_BITMAP_AUTO
+                     || options->bitmap == ARRAY_BITMAP_INTERNAL;
+  if (options->bitmap == ARRAY_BITMAP_NONE && options->bitmap_chunk != 0) {
     log_error (creation->log, "bitmap-chunk needs a bitmap; leave it out");
     return -EINVAL;
   }
@@ -617,13 +622,19 @@ array_create (const struct array_create_options *options, const struct log *log)
   creation->nlegs = options->nlegs;
   for (unsigned i = 0; i < creation->nlegs; ++i)
     creation->legs[i].write_mostly = options->write_mostly[i];
-  err = open_legs (creation);
+  err = create_check_path (creation);
+  if (err == 0)
+    err = open_legs (creation);
   if (err == 0)
     err = check_legs (creation);
   if (err == 0 && !creation->nothing_to_do)
     err = plan (creation);
+  if (err == 0 && !creation->nothing_to_do && create_has_file (creation))
+    err = create_check_file (creation);
   if (err == 0 && !creation->nothing_to_do)
     err = create_write (creation);
+  if (err < 0 && !creation->superblocks_begun)
+    create_remove_file (creation);
   close_legs (creation, err);
   aio_free (creation->aio);
 out:

@@ -2,7 +2,7 @@
 /* Copyright 2026 The mdbitmap authors. */
 
 /* Between create.c, which decides, create_probe.c and create_signature.c, which
- * look, and create_write.c, which writes.
+ * look, and create_write.c and create_file.c, which write.
  */
 
 #ifndef MDBITMAP_ARRAY_CREATE_H
@@ -51,7 +51,7 @@ struct creation {
   const struct log *log;
   struct aio *aio;
   enum superblock_version version;
-  bool bitmap;
+  bool bitmap; /* on the legs */
   struct new_leg legs[ARRAY_MAX_LEGS];
   unsigned nlegs;
   bool nothing_to_do;                 /* the array is there */
@@ -60,6 +60,10 @@ struct creation {
   uint64_t size; /* sectors */
   bool clean;
   bool mark_all; /* set all bits */
+
+  /* The bitmap in a file. */
+  bool file_exists; /* one that may be lost */
+  bool file_made;   /* by us, now, where there was none */
 
   bool superblocks_begun;
 };
@@ -82,6 +86,34 @@ extern int create_probe (const struct creation *creation, struct new_leg *leg);
 extern int create_check_signature (const struct creation *creation,
                                    const struct new_leg *leg);
 
+/* ---- create_file.c: the bitmap in a file ---- */
+
+extern bool create_has_file (const struct creation *creation);
+/* The path that was given makes sense, with the legs that were. */
+extern int create_check_path (const struct creation *creation);
+/* All is planned: may the file be made?  0 or -errno, with a line. */
+extern int create_check_file (struct creation *creation);
+/* Make it.  0 or -errno, with a line. */
+extern int
+create_make_file (struct creation *creation, const uint8_t set_uuid[16]);
+/* The array will not be: what was made of it goes. */
+extern void create_remove_file (struct creation *creation);
+/* The note that there is a file, or nothing. */
+extern void
+create_encode_note (const struct creation *creation,
+                    const struct superblock *superblock, uint8_t *block);
+
+/* ---- create_write.c ---- */
+
+/* Events of the superblocks, and those of the bitmap as well: with fewer the
+ * kernel would not believe it.
+ */
+extern uint64_t create_first_events (const struct creation *creation);
+/* The header of a new bitmap, with that chunk size. */
+extern void
+create_bitmap_header (const struct creation *creation,
+                      const uint8_t set_uuid[16], uint32_t chunksize,
+                      struct bitmap_superblock *header);
 /* Everything has been checked: write it.  0 or -errno, with a line. */
 extern int create_write (struct creation *creation);
 

@@ -6,10 +6,13 @@
  * In this order, each step durable on all legs before the next begins:
  *   1. new files are created and allocated;
  *   2. superblocks that may be overwritten are zeroed;
- *   3. the bitmap (header and bits) and the empty bad-block log;
- *   4. superblocks, one leg after the other, the source of a resync first.
- * Killed before 4, there is no array.  Killed during 4, it is one that was
- * made halfway: see create.c.
+ *   3. the bitmap (header and bits), if it is on the legs, and the empty
+ *      bad-block log;
+ *   4. the note on each leg that the bitmap is in a file, if it is;
+ *   5. superblocks, one leg after the other, the source of a resync first.
+ * A file for the bitmap is made before all that, since making it shows whether
+ * it may lie there.  Killed before 5, there is no array.  Killed during 5, it
+ * is one that was made halfway: see create.c.
  *
  * A leg of an array made halfway keeps its superblock during 3: it says
  * events 0 as before, and its new bits are all set.
@@ -24,15 +27,15 @@
 
 #include "array/create.h"
 #include "base/bytes.h"
+#include "format/bitmap_note.h"
 #include "format/superblock_090.h"
 
 #define BITMAP_PIECE   MiB
 #define DAEMON_SLEEP   5   /* seconds, as mdadm */
 #define CREATE_MAX_DEV 128 /* as mdadm */
 
-/* Those of the bitmap as well: with fewer the kernel would not believe it. */
-static uint64_t
-first_events (const struct creation *creation)
+uint64_t
+create_first_events (const struct creation *creation)
 {
   return creation->version == SUPERBLOCK_0_90 ? CREATE_EVENTS_090
                                               : CREATE_EVENTS;
@@ -188,20 +191,18 @@ any_layout (const struct creation *creation)
   return layout;
 }
 
-static void
-bitmap_header (const struct creation *creation, const uint8_t set_uuid[16],
-               uint8_t *block)
+void
+create_bitmap_header (const struct creation *creation,
+                      const uint8_t set_uuid[16], uint32_t chunksize,
+                      struct bitmap_superblock *header)
 {
-  struct bitmap_superblock header = {
-    .version = BITMAP_VERSION,
-    .events = first_events (creation),
-    .sync_size = creation->size,
-    .chunksize = any_layout (creation)->chunksize,
-    .daemon_sleep = DAEMON_SLEEP,
-  };
-
-  memcpy (header.uuid, set_uuid, sizeof header.uuid);
-  bitmap_superblock_encode (&header, block);
+  memset (header, 0, sizeof *header);
+  header->version = BITMAP_VERSION;
+  header->events = create_first_events (creation);
+  header->sync_size = creation->size;
+  header->chunksize = chunksize;
+  header->daemon_sleep = DAEMON_SLEEP;
+  memcpy (header->uuid, set_uuid, sizeof header->uuid);
 }
 
 /* Bytes of it that are written: with 0.90, mdadm fills all the room. */
@@ -257,7 +258,8 @@ write_bitmap (const struct creation *creation, const uint8_t set_uuid[16])
 {
   const struct layout *layout = any_layout (creation);
   struct buffer *piece = buffer_new (BITMAP_PIECE);
-  uint8_t header[BITMAP_SUPERBLOCK_BYTES];
+  uint8_t block[BITMAP_SUPERBLOCK_BYTES];
+  struct bitmap_superblock header;
   uint64_t chunks, bytes, length;
   int err = 0;
 
@@ -265,10 +267,11 @@ write_bitmap (const struct creation *creation, const uint8_t set_uuid[16])
     return -ENOMEM;
   chunks = bitmap_chunks (creation->size, layout->chunksize);
   bytes = bitmap_length (creation);
-  bitmap_header (creation, set_uuid, header);
+  create_bitmap_header (creation, set_uuid, layout->chunksize, &header);
+  bitmap_superblock_encode (&header, block);
   for (uint64_t from = 0; from < bytes && err == 0; from += length) {
     length = min_u64 (BITMAP_PIECE, bytes - from);
-    bitmap_piece (creation, header, chunks, from, (size_t)length, piece->data);
+    bitmap_piece (creation, block, chunks, from, (size_t)length, piece->data);
     err = write_piece (creation, piece, from, length);
   }
   buffer_unref (piece);
@@ -303,7 +306,40 @@ write_bad_block_logs (const struct creation *creation)
   return err;
 }
 
-/* ---- 4: superblocks ---- */
+/* ---- 4: the note ---- */
+
+static uint64_t
+behind_superblock (const struct superblock *s)
+{
+  return (bitmap_note_sector (s) - s->super_offset) * SECTOR_SIZE;
+}
+
+/* Before the superblock, where it can be written by itself; else it goes with
+ * it.  With 0.90 an internal bitmap may reach that far.
+ */
+static int
+write_note (const struct creation *creation, const struct new_leg *leg,
+            const struct superblock *s)
+{
+  const uint32_t block = leg->device->limits.logical_block;
+  const uint64_t length = max_u64 (BITMAP_NOTE_BYTES, block);
+  struct buffer *buffer;
+  int err;
+
+  if (creation->bitmap || behind_superblock (s) % block != 0)
+    return 0;
+  buffer = buffer_new_zero (length);
+  if (!buffer)
+    return -ENOMEM;
+  create_encode_note (creation, s, buffer->data);
+  err =
+      device_run (leg->device, IO_WRITE, IO_FUA,
+                  superblock_at (leg) + behind_superblock (s), length, buffer);
+  buffer_unref (buffer);
+  return err < 0 ? failed (creation, leg, "writing the bitmap note", err) : 0;
+}
+
+/* ---- 5: superblocks ---- */
 
 /* What all legs have in common. */
 static void
@@ -328,7 +364,7 @@ common_superblock (const struct creation *creation, struct superblock *s)
   s->size = creation->size;
   s->raid_disks = creation->nlegs;
   s->utime = s->ctime;
-  s->events = first_events (creation);
+  s->events = create_first_events (creation);
   s->resync_offset = creation->clean ? RESYNC_CLEAN : 0;
   for (unsigned i = 0; i < SUPERBLOCK_MAX_DEV; ++i)
     s->dev_roles[i] = ROLE_SPARE;
@@ -392,7 +428,12 @@ write_superblock (struct creation *creation, struct new_leg *leg,
     *s = *common;
     own_superblock (creation, leg, s);
     superblock_encode (s, block->data);
+    if (behind_superblock (s) < SUPERBLOCK_BYTES)
+      create_encode_note (creation, s, block->data + behind_superblock (s));
     check_superblock (s->version, leg, block->data);
+    err = write_note (creation, leg, s);
+  }
+  if (err == 0) {
     creation->superblocks_begun = true;
     err = device_run (leg->device, IO_WRITE, IO_FUA, superblock_at (leg),
                       SUPERBLOCK_BYTES, block);
@@ -433,6 +474,8 @@ create_write (struct creation *creation)
   if (!common)
     return -ENOMEM;
   common_superblock (creation, common);
+  if (create_has_file (creation))
+    err = create_make_file (creation, common->set_uuid);
   for (unsigned i = 0; i < creation->nlegs && err == 0; ++i)
     if (creation->legs[i].path && creation->legs[i].fresh)
       err = make_file (creation, &creation->legs[i]);

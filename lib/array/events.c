@@ -26,7 +26,8 @@
  *      anything that the lost leg may carry by at least two (margin), and
  *      say that it is faulty.  With one survivor that is one update; with
  *      several it is as many complete updates of one as it takes.  Nothing
- *      rests on the record before the last of them is durable.
+ *      rests on the record before the last of them is durable.  When that of a
+ *      bitmap file is, they are ahead of anything that the file may carry.
  *   4. We always count up.
  *
  * The state of the array (activity) follows the flag clean:
@@ -72,6 +73,7 @@ render (struct array *array, struct leg *leg, uint64_t events, bool clean)
     sb->feature_map &= ~(uint32_t)FEATURE_BAD_BLOCKS;
   superblock_adopt_roles (sb, array->table);
   superblock_encode (sb, buffer->data);
+  array_render_note (array, leg, buffer->data);
   return buffer;
 }
 
@@ -270,36 +272,48 @@ put_source_last (struct array *array, struct leg **legs, unsigned n)
 }
 
 /* How far the next generation may go.  A leg is left behind if another one is
- * two ahead, so several legs go one by one.  But no survivor may ever carry a
- * number within one of that of a leg which lost a split brain: kernels before
- * 6.8 believe whoever is within one, whatever the others say of it.  That part,
- * and a gap that would take too long, is jumped over: a crash then leaves
- * survivors which look stale, that is less redundancy, but no other data.
+ * two ahead, so several legs go one by one; a single one, so far that its
+ * bitmap's header, which is written before it, is still believed.  But no
+ * survivor may ever carry a number within one of that of a leg which lost a
+ * split brain: kernels before 6.8 believe whoever is within one, whatever the
+ * others say of it.  That part, and a gap that would take too long, is jumped
+ * over: a crash then leaves survivors which look stale, that is less
+ * redundancy, but no other data.
  */
 static uint64_t
 next_events (const struct array *array, unsigned n, uint64_t target)
 {
   const uint64_t next = array->events + 1, lost = array->loser_events;
 
-  if (n == 1 || target - array->events > EVENTS_STEPS_MAX)
+  if (target - array->events > EVENTS_STEPS_MAX)
+    return target;
+  if (n == 1 && !array->has_loser) /* the bitmap's header goes ahead */
+    return min_u64 (target, array->events + HEADER_LEAD_MAX);
+  if (n == 1)
     return target;
   if (array->has_loser && next + 1 >= lost && next < lost + 2)
     return lost + 2;
   return next;
 }
 
-/* Events that the record of the failures counted so far must reach. */
+/* Events that the next record of the failures counted so far must reach. */
 static uint64_t
 record_target (const struct array *array, uint64_t failures)
 {
-  uint64_t target = array->events_tried;
+  uint64_t target = array->events_tried + max_u64 (array->lead, 1);
 
   if (array->recorded == failures)
-    return target + 1;
+    return target;
   /* The header leads by far if an earlier record was interrupted. */
-  target =
-      max_u64 (target + array->margin, bitmap_header (array->bitmap)->events);
-  return array->has_loser ? max_u64 (target, array->loser_events + 2) : target;
+  target = max_u64 (target, array->events_tried + array->margin);
+  target = max_u64 (target, bitmap_header (array->bitmap)->events);
+  if (array->file_state == BITMAP_FILE_FAILED)
+    target = max_u64 (target, array->file_events + 1);
+  /* The header of a file may be there already: a record that was interrupted.
+   */
+  return array->has_loser
+             ? max_u64 (target, array->loser_events + 2 + array->lead)
+             : target;
 }
 
 /* Bring the array to a generation that has the desired contents, and records
@@ -337,6 +351,7 @@ attempt (struct array *array)
   } while (array->events < target);
   array->recorded = failures;
   array->margin = 2;
+  array->lead = 0;
   return 0;
 }
 

@@ -20,7 +20,9 @@
 #include "bitmap/bitmap.h"
 #include "device/aio.h"
 #include "device/device.h"
+#include "device/file.h"
 #include "format/bad_blocks.h"
+#include "format/bitmap_note.h"
 #include "format/superblock.h"
 
 /* Requests larger than this are served in pieces; resync copies in pieces. */
@@ -32,6 +34,12 @@
  */
 #define EVENTS_ROOM ((uint64_t)1 << 40) /* what is never added in a run */
 #define EVENTS_MAX  (((uint64_t)1 << 62) - EVENTS_ROOM)
+
+/* A bitmap's header leads by one, or by three while it is recorded on the only
+ * leg left that others are lost.  This leaves room for other writers; what
+ * leads by more is damaged.
+ */
+#define HEADER_LEAD_MAX 8
 
 enum leg_state {
   LEG_ABSENT,  /* not usable: could not be opened or understood, stale,
@@ -97,6 +105,14 @@ enum activity {
   ARRAY_GOING_CLEAN,  /* no or yes: being changed; writes wait */
 };
 
+/* Of a bitmap that is in a file. */
+enum bitmap_file_state {
+  BITMAP_FILE_NONE,   /* it is not */
+  BITMAP_FILE_IN_USE, /* every bit is durable there before its data */
+  BITMAP_FILE_FAILED, /* given up: never written again, nor believed once
+                       * that is on record */
+};
+
 /* A chunk whose resync source is not the usual one. */
 struct source_override {
   uint64_t chunk;
@@ -118,9 +134,10 @@ struct array {
   char uuid[37];
   struct bitmap *bitmap; /* its contents are guarded by the lock */
   struct bitmap_store store;
-  bool bitmap_rewrite;     /* copies differ from the merge: write them all */
-  bool bitmap_stale;       /* ... and some copy is stale or unusable */
-  bool has_bitmap;         /* on the legs; else in memory only */
+  bool bitmap_rewrite; /* copies differ from the merge: write them all */
+  bool bitmap_stale;   /* ... and some copy is stale or unusable */
+  bool has_bitmap;     /* the table says that it is on the legs */
+  enum array_bitmap bitmap_place; /* never AUTO; NONE: in memory only */
   char full_why[96];       /* why every chunk counts as marked; "": not so */
   uint64_t events_cleared; /* durable on every in-sync leg; under the lock */
   bool has_loser;          /* of a split brain that force_source settles */
@@ -138,6 +155,8 @@ struct array {
   uint64_t failures;   /* legs lost, counted in memory */
   uint64_t recorded;   /* ... of which this many are on record */
   uint64_t margin;     /* events by which the next record must lead */
+  uint64_t lead;       /* events by which the next update must, so that no file
+                        * which holds, or held, a bitmap is ever believed */
   bool has_bad;        /* constant: some leg had bad blocks at assembly */
   bool bad_logs_again; /* the bad-block logs need another update */
   uint64_t update_errors;
@@ -149,6 +168,19 @@ struct array {
   enum activity activity;
   uint64_t writes; /* requests that need ACTIVE */
   struct rt_cond activity_cond;
+
+  /* The bitmap's file; see bitmap_file.c. */
+  struct file *file; /* constant after array_open; NULL: none */
+  enum bitmap_file_state file_state;
+  uint64_t file_events;       /* given up: the highest that it may carry */
+  struct buffer *file_header; /* page 0, as it was last written; by whoever
+                               * writes pages */
+
+  /* That there is a file, on the legs; see note.c. */
+  bool noted; /* a leg has the note, or may have */
+  struct bitmap_note note;
+  bool note_differs; /* from what the legs have, or some of them */
+  bool note_unknown; /* a leg could not be read there */
 
   struct ranges ranges;
   struct rounds flushes;
@@ -247,6 +279,11 @@ extern int leg_place (struct array *array, struct leg *leg);
 extern int leg_events_cleared (struct array *array, const struct leg *leg,
                                uint64_t *events_cleared, bool *leads);
 extern int array_assemble (struct array *array);
+/* adopt.c: a leg that is behind, and has its bitmap elsewhere than the freshest
+ * one has.  0 or -ENOMEM.
+ */
+extern int leg_adopt_bitmap (struct array *array, struct leg *leg,
+                             const struct leg *freshest);
 extern int array_load_bitmap (struct array *array);
 /* Lines for people: the legs that are not used; what happens to the others. */
 extern void array_explain_unused (struct array *array);
@@ -316,6 +353,70 @@ extern void leg_bad_log_written (struct leg *leg, struct io_batch *batch);
 /* ---- store_legs.c ---- */
 
 extern void store_legs_init (struct array *array);
+/* Write pages of another bitmap, of that many bytes, which begins at offset
+ * (sectors from the superblock) of every in-sync leg; as bitmap_store's write.
+ */
+extern int array_write_new_pages (struct array *array, int32_t offset,
+                                  uint64_t bytes, struct buffer *images,
+                                  const uint64_t *pages, unsigned n);
+
+/* ---- bitmap_file.c: the bitmap in a file ---- */
+
+extern const char *bitmap_file_state_string (enum bitmap_file_state state);
+/* Open the file that the options name; the legs are assembled.  0 or -errno,
+ * with a line.
+ */
+extern int array_open_file (struct array *array);
+extern void store_file_init (struct array *array);
+/* From now on it is in this file; NULL: in none.  The old one is the caller's.
+ */
+extern void array_take_file (struct array *array, struct file *file);
+/* Before the first write: from now on it can be written.  Releases the lock.  0
+ * or -errno, with a line.
+ */
+extern int array_prepare_file (struct array *array);
+/* The file has failed, or must not be written any more (error: -errno).  False
+ * if it had been given up before.
+ */
+extern bool array_file_fail (struct array *array, const char *what, int error);
+/* The file has failed, and nothing may be written without. */
+extern bool array_file_stops (const struct array *array);
+/* Ask whether the file is still ours.  Releases the lock. */
+extern void array_check_file (struct array *array);
+extern void array_close_file (struct array *array);
+
+/* ---- place.c ---- */
+
+/* By which the next update leads, so that a file which we wrote is behind for
+ * ever: more than its header may lead by.
+ */
+#define LEAD_OF_OURS (HEADER_LEAD_MAX + 1)
+
+/* Sets bitmap_place, and lead; after array_load_note.  0, or -EINVAL with a
+ * line.
+ */
+extern int array_choose_bitmap (struct array *array);
+
+/* ---- note.c ---- */
+
+/* What the legs in sync say: array->noted, array->note.  Without the lock.  0
+ * or -ENOMEM.
+ */
+extern int array_load_note (struct array *array);
+/* From now on the note is to name the file that is in use; or there is to be
+ * none.
+ */
+extern void array_want_note (struct array *array);
+extern void array_drop_note (struct array *array);
+/* Have the legs say array->note; or nothing, if noted is false.  Releases the
+ * lock.  0, -EIO or -ENOMEM.
+ */
+extern int array_write_note (struct array *array);
+/* The note into the 4096 bytes that begin with the leg's superblock, if it lies
+ * in one block with that.
+ */
+extern void array_render_note (const struct array *array, const struct leg *leg,
+                               uint8_t *block);
 
 /* ---- store_none.c: no bitmap on the legs ---- */
 

@@ -23,6 +23,10 @@
  * refused, and so is an array of which some legs have a bitmap and some have
  * none.  With read_only nothing is refused for its bitmap: without one that can
  * be used, all is read from the source if the array is not clean.
+ *
+ * A bitmap in a file is one copy by itself.  There is no other to make it anew
+ * from, so one that cannot be read, or holds no bitmap, is refused: the user
+ * may have named the wrong file.
  */
 
 #include <config.h>
@@ -38,29 +42,53 @@
 /* Bytes of bitmap that are read at a time. */
 #define READ_BYTES (256 * KiB)
 
-/* A header leads by one, or by three while it is recorded on the only leg left
- * that others are lost.  This leaves room for other writers.
- */
-#define HEADER_LEAD_MAX 8
-
 enum copy_state { COPY_UNUSABLE, COPY_STALE, COPY_VALID };
 
 struct copy {
-  struct leg *leg;
+  struct leg *leg; /* NULL: it is the file */
+  /* Lines begin with KIND NAME PART, such as "leg a.img: bitmap: ". */
+  const char *kind, *name, *part;
   enum copy_state state;
   struct bitmap_superblock header;
 };
 
+static void
+name_copy (const struct array *array, struct copy *copy, struct leg *leg)
+{
+  copy->leg = leg;
+  copy->kind = leg ? "leg" : "bitmap file";
+  copy->name = leg ? leg->name : array->options.bitmap_file;
+  copy->part = leg ? ": bitmap" : "";
+}
+
+/* Bytes of the bitmap; what is behind the end of a file reads as zeroes. */
+static int
+read_copy (struct array *array, const struct copy *copy, uint64_t offset,
+           uint64_t length, struct buffer *buffer)
+{
+  if (!copy->leg)
+    return file_read (array->file, offset, length, buffer);
+  return device_run (copy->leg->device, IO_READ, 0,
+                     copy->leg->bitmap_offset + offset, length, buffer);
+}
+
 /* ---- headers ---- */
 
+static const char make_anew[] =
+    "mdbitmap bitmap --force FILE LEG... makes it anew (remove a damaged one "
+    "first), bitmap=none does without";
+
 static void
-complain (struct array *array, const struct leg *leg,
-          const struct format_error *error)
+complain (struct array *array, const struct copy *copy,
+          struct format_error *error)
 {
   char text[512];
 
+  if (!copy->leg)
+    error->advice = make_anew;
   format_error_string (error, text, sizeof text);
-  log_error (array->log, "leg %s: bitmap: %s", leg->name, text);
+  log_error (array->log, "%s %s%s: %s", copy->kind, copy->name, copy->part,
+             text);
 }
 
 /* The copy is stale: what the first one says is kept for people. */
@@ -70,73 +98,135 @@ set_stale (struct array *array, struct copy *copy)
   copy->state = COPY_STALE;
   if (array->full_why[0] != '\0')
     return;
-  if (copy->header.events < array->events
-      && !(copy->header.state & BITMAP_STALE))
+  if (copy->header.state & BITMAP_STALE)
+    snprintf (array->full_why, sizeof array->full_why,
+              "its bitmap is marked as stale");
+  else if (copy->header.events < array->events)
     snprintf (array->full_why, sizeof array->full_why,
               "its bitmap is stale: events %ju < %ju",
               (uintmax_t)copy->header.events, (uintmax_t)array->events);
   else
-    snprintf (array->full_why, sizeof array->full_why,
-              copy->header.state & BITMAP_STALE
-                  ? "its bitmap is marked as stale"
+    snprintf (array->full_why, sizeof array->full_why, "%s",
+              !copy->leg && array->has_loser
+                  ? "its bitmap file may be the other half's"
                   : "its bitmap is damaged");
+}
+
+/* Is there room for a bitmap with this header where it is? */
+static int
+check_copy_room (struct array *array, const struct copy *copy,
+                 const struct bitmap_superblock *header,
+                 struct format_error *error)
+{
+  uint64_t chunks, bytes;
+
+  if (copy->leg)
+    return layout_check (copy->leg->superblock, header,
+                         copy->leg->device->limits.size / SECTOR_SIZE, error);
+  chunks = bitmap_chunks (array->table->size, header->chunksize);
+  bytes = bitmap_bytes (chunks);
+  if (array->file->size >= bytes)
+    return 0;
+  snprintf (error->expected, sizeof error->expected,
+            "at least %ju for %ju chunks of %u bytes", (uintmax_t)bytes,
+            (uintmax_t)chunks, header->chunksize);
+  snprintf (error->found, sizeof error->found, "%ju bytes",
+            (uintmax_t)array->file->size);
+  error->field = "size of the file";
+  return -EINVAL;
+}
+
+/* Is a decoded header fresh? */
+static void
+judge_events (struct array *array, struct copy *copy)
+{
+  if (copy->header.events > max_u64 (array->events, copy->header.events_cleared)
+                                + HEADER_LEAD_MAX) {
+    log_error (array->log,
+               "%s %s%s: field events: found %ju, expected %ju to %ju; it is "
+               "damaged and counts as stale",
+               copy->kind, copy->name, copy->part,
+               (uintmax_t)copy->header.events, (uintmax_t)array->events,
+               (uintmax_t)array->events + HEADER_LEAD_MAX);
+    set_stale (array, copy);
+    copy->header.events = copy->header.events_cleared = 0;
+  }
+  else if (copy->header.state & BITMAP_STALE) {
+    log_notice (array->log, "%s %s%s: it is marked as stale", copy->kind,
+                copy->name, copy->part);
+    set_stale (array, copy);
+  }
+  else if (copy->header.events < array->events) {
+    log_notice (array->log,
+                "%s %s%s: stale: its events %ju < %ju of the superblock",
+                copy->kind, copy->name, copy->part,
+                (uintmax_t)copy->header.events, (uintmax_t)array->events);
+    set_stale (array, copy);
+  }
+  else if (!copy->leg && array->has_loser) {
+    log_notice (array->log,
+                "bitmap file %s: it counts as stale, since it may have gone "
+                "with the leg that lost the split brain",
+                copy->name);
+    set_stale (array, copy);
+  }
+  else
+    copy->state = COPY_VALID;
 }
 
 /* Is a decoded header that of this array, and fresh?  0 or -EINVAL. */
 static int
 judge_header (struct array *array, struct copy *copy)
 {
-  const struct superblock *sb = copy->leg->superblock;
-  uint64_t sectors = copy->leg->device->limits.size / SECTOR_SIZE;
   struct format_error error;
   char uuid[FORMAT_UUID_TEXT];
 
-  if (memcmp (copy->header.uuid, sb->set_uuid, sizeof sb->set_uuid) != 0) {
+  if (memcmp (copy->header.uuid, array->table->set_uuid,
+              sizeof copy->header.uuid)
+      != 0) {
     log_error (array->log,
-               "leg %s: bitmap: field uuid: found %s, expected %s; it is the "
-               "bitmap of another array",
-               copy->leg->name,
-               superblock_uuid (sb->version, copy->header.uuid, uuid),
+               "%s %s%s: field uuid: found %s, expected %s; it is the bitmap "
+               "of another array",
+               copy->kind, copy->name, copy->part,
+               superblock_uuid (array->table->version, copy->header.uuid, uuid),
                array->uuid);
     return -EINVAL;
   }
-  if (layout_check (sb, &copy->header, sectors, &error) != 0) {
-    complain (array, copy->leg, &error);
+  if (check_copy_room (array, copy, &copy->header, &error) != 0) {
+    complain (array, copy, &error);
     return -EINVAL;
   }
-  if (copy->header.events > max_u64 (array->events, copy->header.events_cleared)
-                                + HEADER_LEAD_MAX) {
-    log_error (array->log,
-               "leg %s: bitmap: field events: found %ju, expected %ju to %ju; "
-               "it is damaged and counts as stale",
-               copy->leg->name, (uintmax_t)copy->header.events,
-               (uintmax_t)array->events,
-               (uintmax_t)array->events + HEADER_LEAD_MAX);
-    set_stale (array, copy);
-    copy->header.events = copy->header.events_cleared = 0;
-  }
-  else if (copy->header.state & BITMAP_STALE) {
-    log_notice (array->log, "leg %s: bitmap: it is marked as stale",
-                copy->leg->name);
-    set_stale (array, copy);
-  }
-  else if (copy->header.events < array->events) {
-    log_notice (array->log,
-                "leg %s: bitmap: stale: its events %ju < %ju of the "
-                "superblock",
-                copy->leg->name, (uintmax_t)copy->header.events,
-                (uintmax_t)array->events);
-    set_stale (array, copy);
-  }
-  else
-    copy->state = COPY_VALID;
+  judge_events (array, copy);
   return 0;
+}
+
+/* It could not be read (err), or there is none.  A copy on a leg is made anew
+ * from the others; there is only one file.
+ */
+static int
+no_header (struct array *array, const struct copy *copy, int err)
+{
+  if (err == -ENOMEM)
+    return err;
+  if (copy->leg && err == -ENOENT)
+    log_error (array->log, "leg %s: bitmap: no bitmap at byte %ju", copy->name,
+               (uintmax_t)copy->leg->bitmap_offset);
+  else if (copy->leg)
+    log_error (array->log, "leg %s: reading the bitmap: %s", copy->name,
+               strerror (-err));
+  else if (err == -ENOENT)
+    log_error (array->log, "bitmap file %s: there is no bitmap in it; %s",
+               copy->name, make_anew);
+  else
+    log_error (array->log, "bitmap file %s: cannot be read: %s; %s", copy->name,
+               strerror (-err), make_anew);
+  return copy->leg ? 0 : -EINVAL;
 }
 
 static int
 read_header (struct array *array, struct copy *copy)
 {
-  struct leg *leg = copy->leg;
+  const uint64_t room = copy->leg ? copy->leg->bitmap_room : BITMAP_PAGE_BYTES;
   struct buffer *buffer = buffer_new (BITMAP_PAGE_BYTES);
   struct format_error error;
   bool intact;
@@ -145,29 +235,23 @@ read_header (struct array *array, struct copy *copy)
   if (!buffer)
     return -ENOMEM;
   copy->state = COPY_UNUSABLE;
-  err = device_run (leg->device, IO_READ, 0, leg->bitmap_offset,
-                    min_u64 (BITMAP_PAGE_BYTES, leg->bitmap_room), buffer);
+  err = read_copy (array, copy, 0, min_u64 (BITMAP_PAGE_BYTES, room), buffer);
   if (err != 0) {
-    log_error (array->log, "leg %s: reading the bitmap: %s", leg->name,
-               strerror (-err));
-    if (err != -ENOMEM)
-      err = 0;
+    err = no_header (array, copy, err == -ENOENT ? -EIO : err);
+    goto out;
   }
-  else {
-    err =
-        bitmap_superblock_decode (buffer->data, &copy->header, &intact, &error);
-    if (err == -ENOENT) {
-      log_error (array->log, "leg %s: bitmap: no bitmap at byte %ju", leg->name,
-                 (uintmax_t)leg->bitmap_offset);
-      err = 0;
-    }
-    else if (err != 0)
-      complain (array, leg, &error);
-    else
-      err = judge_header (array, copy);
-    if (err == -EINVAL && array->options.read_only)
-      err = 0; /* not used, and not harmed */
-  }
+  err = bitmap_superblock_decode (buffer->data, &copy->header, &intact, &error);
+  if (err == -ENOENT)
+    err = no_header (array, copy, err);
+  else if (err != 0)
+    complain (array, copy, &error);
+  else
+    err = judge_header (array, copy);
+  if (!copy->leg)
+    memcpy (array->file_header->data, buffer->data, BITMAP_PAGE_BYTES);
+out:
+  if (err == -EINVAL && copy->leg && array->options.read_only)
+    err = 0; /* not used, and not harmed */
   buffer_unref (buffer);
   return err;
 }
@@ -218,10 +302,10 @@ leg_events_cleared (struct array *array, const struct leg *leg,
 static int
 load_copy (struct array *array, const struct copy *copy, bool first)
 {
-  const struct leg *leg = copy->leg;
   uint64_t pages = bitmap_page_count (array->bitmap);
-  uint64_t bytes = round_up (bitmap_bytes (bitmap_chunk_count (array->bitmap)),
-                             leg->device->limits.logical_block);
+  uint64_t bytes = round_up (
+      bitmap_bytes (bitmap_chunk_count (array->bitmap)),
+      copy->leg ? copy->leg->device->limits.logical_block : SECTOR_SIZE);
   struct buffer *buffer =
       buffer_new_zero (min_u64 (READ_BYTES, pages * BITMAP_PAGE_BYTES));
   int err = buffer ? 0 : -ENOMEM;
@@ -231,8 +315,7 @@ load_copy (struct array *array, const struct copy *copy, bool first)
     uint64_t at = page * BITMAP_PAGE_BYTES;
     uint64_t n = min_u64 (READ_BYTES / BITMAP_PAGE_BYTES, pages - page);
 
-    err = device_run (leg->device, IO_READ, 0, leg->bitmap_offset + at,
-                      min_u64 (READ_BYTES, bytes - at), buffer);
+    err = read_copy (array, copy, at, min_u64 (READ_BYTES, bytes - at), buffer);
     for (uint64_t i = 0; i < n && err == 0; ++i)
       err = bitmap_load_page (array->bitmap, page + i,
                               buffer->data + i * BITMAP_PAGE_BYTES,
@@ -240,8 +323,8 @@ load_copy (struct array *array, const struct copy *copy, bool first)
   }
   buffer_unref (buffer);
   if (err != 0)
-    log_error (array->log, "leg %s: reading the bitmap: %s", leg->name,
-               strerror (-err));
+    log_error (array->log, "%s %s: reading the bitmap: %s", copy->kind,
+               copy->name, strerror (-err));
   return err;
 }
 
@@ -262,6 +345,8 @@ load_copies (struct array *array, const struct copy *copies, unsigned n,
     err = load_copy (array, &copies[i], first);
     if (err == -ENOMEM)
       return err;
+    if (err != 0 && !copies[i].leg)
+      return -EINVAL; /* there is no other one */
     if (err == 0)
       good++;
     else
@@ -354,8 +439,8 @@ check_copies (struct array *array, struct copy *copies, unsigned n,
       log_error (array->log,
                  "leg %s: bitmap: field chunksize: found %u, expected %u as "
                  "on leg %s",
-                 copy->leg->name, copy->header.chunksize,
-                 first->header.chunksize, first->leg->name);
+                 copy->name, copy->header.chunksize, first->header.chunksize,
+                 first->name);
       return -EINVAL;
     }
     if (copy->state != COPY_VALID)
@@ -367,39 +452,39 @@ check_copies (struct array *array, struct copy *copies, unsigned n,
   if (first)
     return 0;
   log_error (array->log,
-             "array %s: no leg has a bitmap that can be used; mdadm --assemble "
-             "--update=no-bitmap takes it away, or read the array (nbdkit -r)",
+             "array %s: no leg has a bitmap that can be used; mdbitmap bitmap "
+             "--force internal LEG... makes it anew, or read the array (nbdkit "
+             "-r)",
              array->uuid);
   return -EINVAL;
 }
 
-/* Each leg has room for the bitmap that it will be given, those whose own copy
- * is unusable included; and a chunk can be written to it by itself.
+/* There is room for the bitmap on each leg that it will be written to, those
+ * whose own copy is unusable included; and a chunk can be written to each leg
+ * by itself.
  */
 static int
 check_room (struct array *array, const struct copy *copies, unsigned n,
             const struct bitmap_superblock *header)
 {
+  struct leg *legs[ARRAY_MAX_LEGS];
+  unsigned nlegs = array_working_legs (array, legs);
   struct format_error error;
 
-  for (unsigned i = 0; i < n; ++i) {
-    const struct leg *leg = copies[i].leg;
-
-    if (layout_check (leg->superblock, header,
-                      leg->device->limits.size / SECTOR_SIZE, &error)
-        != 0) {
-      complain (array, leg, &error);
+  for (unsigned i = 0; i < n; ++i)
+    if (check_copy_room (array, &copies[i], header, &error) != 0) {
+      complain (array, &copies[i], &error);
       return -EINVAL;
     }
-    if (header->chunksize < leg->device->limits.logical_block) {
+  for (unsigned i = 0; i < nlegs; ++i)
+    if (header->chunksize < legs[i]->device->limits.logical_block) {
       log_error (array->log,
                  "leg %s: bitmap: field chunksize: found %u, expected at least "
                  "%u, the leg's logical block; add a bitmap with larger chunks",
-                 leg->name, header->chunksize,
-                 leg->device->limits.logical_block);
+                 legs[i]->name, header->chunksize,
+                 legs[i]->device->limits.logical_block);
       return -EINVAL;
     }
-  }
   return 0;
 }
 
@@ -469,6 +554,7 @@ read_without (struct array *array)
 {
   bitmap_free (array->bitmap);
   array->bitmap = NULL;
+  array->bitmap_place = ARRAY_BITMAP_NONE;
   array->bitmap_rewrite = array->bitmap_stale = false;
   array->resync_from = 0;
   if (array->full_why[0] == '\0')
@@ -480,28 +566,17 @@ read_without (struct array *array)
   return array_load_no_bitmap (array);
 }
 
-int
-array_load_bitmap (struct array *array)
+/* From the copies on the legs, or the one in the file. */
+static int
+load_from (struct array *array, struct leg *const *legs, unsigned n)
 {
-  struct leg *legs[ARRAY_MAX_LEGS];
-  unsigned n = array_working_legs (array, legs);
-  struct copy *copies;
-  int err = check_features (array, legs, n);
+  struct copy *copies = rt_calloc (ARRAY_MAX_LEGS, sizeof *copies);
+  int err = 0;
 
-  if (!array->has_bitmap && (err == 0 || array->options.read_only)) {
-    log_notice (array->log,
-                "array %s: it has no bitmap: after a crash all of it is "
-                "resynced; mdadm --grow --bitmap=internal adds one",
-                array->uuid);
-    return array_load_no_bitmap (array);
-  }
-  if (err != 0)
-    return array->options.read_only ? read_without (array) : err;
-  copies = rt_calloc (ARRAY_MAX_LEGS, sizeof *copies);
   if (!copies)
     return -ENOMEM;
   for (unsigned i = 0; i < n && err == 0; ++i) {
-    copies[i].leg = legs[i];
+    name_copy (array, &copies[i], legs[i]);
     err = read_header (array, &copies[i]);
   }
   if (err == 0)
@@ -510,4 +585,48 @@ array_load_bitmap (struct array *array)
   if (err == -EINVAL && array->options.read_only)
     err = read_without (array);
   return err;
+}
+
+static int
+load_file (struct array *array)
+{
+  struct leg *none = NULL;
+  int err = array_open_file (array);
+
+  if (err != 0 && err != -ENOMEM && array->options.read_only)
+    return read_without (array);
+  if (err != 0)
+    return err;
+  store_file_init (array);
+  err = load_from (array, &none, 1);
+  if (err == 0 && array->bitmap_place == ARRAY_BITMAP_FILE)
+    array_want_note (array);
+  return err;
+}
+
+int
+array_load_bitmap (struct array *array)
+{
+  struct leg *legs[ARRAY_MAX_LEGS];
+  unsigned n = array_working_legs (array, legs);
+  int err = check_features (array, legs, n);
+
+  if (err != 0)
+    return array->options.read_only ? read_without (array) : err;
+  if (array->has_bitmap && array->options.ignore_bitmap) {
+    array->bitmap_place = ARRAY_BITMAP_NONE;
+    array->resync_from = 0;
+    return array_load_no_bitmap (array);
+  }
+  if (!array->has_bitmap)
+    err = array_load_note (array);
+  if (err == 0)
+    err = array_choose_bitmap (array);
+  if (err != 0)
+    return err;
+  if (array->bitmap_place == ARRAY_BITMAP_INTERNAL)
+    return load_from (array, legs, n);
+  return array->bitmap_place == ARRAY_BITMAP_FILE
+             ? load_file (array)
+             : array_load_no_bitmap (array);
 }

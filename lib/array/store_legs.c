@@ -20,19 +20,23 @@
 
 #include "array/internal.h"
 
-/* Bytes of n pages from that one on, cut where the bitmap's room on the leg
- * ends and at the leg's logical block: the kernel does the same.
+/* A bitmap on the legs: where it begins there, and its bytes. */
+struct area {
+  uint64_t start[ARRAY_MAX_LEGS];
+  uint64_t bytes;
+};
+
+/* Bytes of n pages from that one on, cut where the bitmap ends, at the leg's
+ * logical block: the kernel does the same.
  */
 static uint64_t
-pages_length (const struct array *array, const struct leg *leg, uint64_t page,
+pages_length (const struct area *area, const struct leg *leg, uint64_t page,
               unsigned n)
 {
-  uint64_t used = round_up (bitmap_bytes (bitmap_chunk_count (array->bitmap)),
-                            leg->device->limits.logical_block);
+  uint64_t used = round_up (area->bytes, leg->device->limits.logical_block);
   uint64_t start = page * BITMAP_PAGE_BYTES;
   uint64_t end = start + (uint64_t)n * BITMAP_PAGE_BYTES;
 
-  assert (used <= leg->bitmap_room);
   return min_u64 (end, used) - start;
 }
 
@@ -40,7 +44,7 @@ pages_length (const struct array *array, const struct leg *leg, uint64_t page,
  * for a write per page.
  */
 static void
-add_leg (const struct array *array, struct io_batch *batch, struct leg *leg,
+add_leg (const struct area *area, struct io_batch *batch, struct leg *leg,
          struct buffer *images, const uint64_t *pages, unsigned n)
 {
   unsigned i = 0, run;
@@ -49,8 +53,8 @@ add_leg (const struct array *array, struct io_batch *batch, struct leg *leg,
     for (run = 1; i + run < n && pages[i + run] == pages[i] + run; ++run)
       ;
     io_batch_add (batch, leg->device, IO_WRITE, IO_FUA,
-                  leg->bitmap_offset + pages[i] * BITMAP_PAGE_BYTES,
-                  pages_length (array, leg, pages[i], run), images,
+                  area->start[leg->number] + pages[i] * BITMAP_PAGE_BYTES,
+                  pages_length (area, leg, pages[i], run), images,
                   (uint64_t)i * BITMAP_PAGE_BYTES);
     i += run;
   }
@@ -90,11 +94,9 @@ judge (struct array *array, struct io_batch *batch, struct leg *const *legs,
 }
 
 static int
-write_pages (struct bitmap_store *store, struct buffer *images,
-             const uint64_t *pages, unsigned n)
+write_area (struct array *array, const struct area *area, struct buffer *images,
+            const uint64_t *pages, unsigned n)
 {
-  struct array *array =
-      (struct array *)((char *)store - offsetof (struct array, store));
   struct leg *legs[ARRAY_MAX_LEGS];
   struct io_batch *batch;
   unsigned nlegs;
@@ -107,7 +109,7 @@ write_pages (struct bitmap_store *store, struct buffer *images,
   err = choose_legs (array, legs, &nlegs);
   for (unsigned i = 0; i < nlegs && err == 0; ++i) {
     legs[i]->written++;
-    add_leg (array, batch, legs[i], images, pages, n);
+    add_leg (area, batch, legs[i], images, pages, n);
   }
   if (err == 0) {
     array_run_batch (array, batch);
@@ -116,6 +118,43 @@ write_pages (struct bitmap_store *store, struct buffer *images,
   rt_mutex_unlock (&array->lock);
   io_batch_unref (batch);
   return err;
+}
+
+int
+array_write_new_pages (struct array *array, int32_t offset, uint64_t bytes,
+                       struct buffer *images, const uint64_t *pages, unsigned n)
+{
+  struct area area = { .bytes = bytes };
+
+  for (unsigned i = 0; i < array->nlegs; ++i) {
+    const struct superblock *sb = array->legs[i].superblock;
+
+    if (sb)
+      area.start[i] =
+          (uint64_t)((int64_t)sb->super_offset + offset) * SECTOR_SIZE;
+  }
+  return write_area (array, &area, images, pages, n);
+}
+
+static int
+write_pages (struct bitmap_store *store, struct buffer *images,
+             const uint64_t *pages, unsigned n)
+{
+  struct array *array =
+      (struct array *)((char *)store - offsetof (struct array, store));
+  struct area area = {
+    .bytes = bitmap_bytes (bitmap_chunk_count (array->bitmap)),
+  };
+
+  for (unsigned i = 0; i < array->nlegs; ++i) {
+    const struct leg *leg = &array->legs[i];
+
+    assert (leg->bitmap_room == 0
+            || round_up (area.bytes, leg->device->limits.logical_block)
+                   <= leg->bitmap_room);
+    area.start[i] = leg->bitmap_offset;
+  }
+  return write_area (array, &area, images, pages, n);
 }
 
 static int

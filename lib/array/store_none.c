@@ -1,7 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Copyright 2026 The mdbitmap authors. */
 
-/* An array without a bitmap on its legs: most that a NAS makes.
+/* An array without a bitmap, on its legs or in a file: most that a NAS makes.
  *
  * There is a bitmap all the same, in memory, since everything counts in chunks:
  * who writes, what must be resynced, when the array may be marked clean.  Its

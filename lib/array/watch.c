@@ -22,6 +22,17 @@
 #define TICK RT_SECOND
 
 static void
+fail_stuck (struct array *array, const struct device *stuck)
+{
+  if (stuck->leg < 0)
+    (void)array_file_fail (array, "stuck in io_submit", -ETIMEDOUT);
+  else if (array->legs[stuck->leg].state == LEG_IN_SYNC)
+    (void)leg_fail (array, &array->legs[stuck->leg], "stuck in io_submit",
+                    -ETIMEDOUT);
+  rt_cond_broadcast (&array->background_cond);
+}
+
+static void
 look (struct array *array)
 {
   struct device *stuck;
@@ -30,11 +41,8 @@ look (struct array *array)
   aio_poll (array->aio);
   stuck = aio_stuck (array->aio);
   rt_mutex_lock (&array->lock);
-  if (stuck && array->legs[stuck->leg].state == LEG_IN_SYNC) {
-    (void)leg_fail (array, &array->legs[stuck->leg], "stuck in io_submit",
-                    -ETIMEDOUT);
-    rt_cond_broadcast (&array->background_cond);
-  }
+  if (stuck)
+    fail_stuck (array, stuck);
   for (unsigned i = 0; i < array->nlegs; ++i)
     if (array->legs[i].device
         && device_lost_writes (array->legs[i].device) == 0)

@@ -6,7 +6,7 @@
  *   range lock            waits for overlapping writes and for resync
  *   array->writes++       and the array is not clean, durably
  *   bitmap_startwrite     bits set in memory
- *   bitmap_flush          bits durable on every leg
+ *   bitmap_flush          bits durable on every leg, or in the file
  *   batch                 data to every in-sync leg
  *   leg_fail, settle      a leg that missed it is out, and that is on record
  *   leg_rewritten         what was bad there is good again
@@ -136,6 +136,8 @@ array_write_locked (struct array *array, enum write_kind kind, uint64_t offset,
     return err;
   if (need != 0)
     err = bitmap_flush (array->bitmap, need);
+  if (err == 0 && array_file_stops (array))
+    err = -EIO;
   if (err == 0 && as_of && *as_of != array_reads_as_of (array))
     err = -ESTALE;
   if (err == 0)

@@ -30,6 +30,12 @@ extern struct bitmap *bitmap_new (const struct bitmap_superblock *header,
                                   struct rt_mutex *lock, const struct log *log);
 extern void bitmap_free (struct bitmap *bitmap);
 
+/* Its pages go there from now on, where they are already.  Nothing is being
+ * written.
+ */
+extern void
+bitmap_set_store (struct bitmap *bitmap, struct bitmap_store *store);
+
 extern uint64_t bitmap_page_count (const struct bitmap *bitmap);
 
 /* ---- loading, before the bitmap is used ---- */
@@ -115,6 +121,9 @@ extern uint64_t bitmap_next_needed (struct bitmap *bitmap, uint64_t chunk);
 /* True if any chunk of the range needs resync. */
 extern bool
 bitmap_range_needed (struct bitmap *bitmap, uint64_t offset, uint64_t length);
+/* True if any chunk of the range has its bit set. */
+extern bool
+bitmap_range_marked (struct bitmap *bitmap, uint64_t offset, uint64_t length);
 /* The chunk is equal on all in-sync legs: it no longer needs resync.  Its
  * bit stays until it is cleared lazily.
  */

@@ -90,6 +90,13 @@ bitmap_free (struct bitmap *bitmap)
   rt_free (bitmap);
 }
 
+void
+bitmap_set_store (struct bitmap *bitmap, struct bitmap_store *store)
+{
+  assert (!bitmap->writing);
+  bitmap->store = store;
+}
+
 /* ---- blocks of states and images of pages ---- */
 
 uint16_t *
@@ -326,6 +333,21 @@ bitmap_range_needed (struct bitmap *bitmap, uint64_t offset, uint64_t length)
   bitmap_range_chunks (bitmap, offset, length, &first, &last);
   found = bitmap_next_needed (bitmap, first);
   return found <= last && found != BITMAP_NO_CHUNK;
+}
+
+bool
+bitmap_range_marked (struct bitmap *bitmap, uint64_t offset, uint64_t length)
+{
+  const uint16_t *state;
+  uint64_t first, last;
+
+  bitmap_range_chunks (bitmap, offset, length, &first, &last);
+  for (uint64_t chunk = first; chunk <= last; ++chunk) {
+    state = bitmap_chunk_state (bitmap, chunk);
+    if (state && (*state & CHUNK_SET))
+      return true;
+  }
+  return false;
 }
 
 void

@@ -6,6 +6,7 @@
  *   before aio_start      a blocking call here and now
  *   READ, WRITE, FLUSH    an iocb for this thread's io_context
  *   ZERO                  a job for a helper: there is no asynchronous form
+ *   a buffered device     a job for a helper: io_submit would block
  *
  * If a thread can have no io_context, or no helper can be had, the
  * operation is a blocking call as well: late is better than failed.
@@ -18,7 +19,8 @@
  *      is an error (reading past the end gives no zeroes).
  *   2. FUA is RWF_DSYNC on each piece, or fdatasync after a zero, whether or
  *      not the descriptor is O_DIRECT.
- *   3. A flush that failed is never asked again here.
+ *   3. A flush that failed is never asked again here; of a buffered device,
+ *      nobody's flush succeeds after one has failed.
  *   4. After IO_ZERO the range reads back as zeroes: a plain discard, which
  *      promises nothing, is never used.
  */
@@ -43,6 +45,27 @@
 #define ZERO_PIECE MiB
 
 static_assert (BLKZEROOUT != 0 && RWF_DSYNC != 0, "the kernel headers have it");
+
+/* ---- flushes ---- */
+
+/* Blocking.  0 or -errno.  Invariant 3. */
+static int
+flush_now (struct aio_device *device)
+{
+  int err = 0;
+
+  if (!device->buffered)
+    return fdatasync (device->fd) == -1 ? -errno : 0;
+  rt_mutex_lock (&device->flush_lock);
+  if (device->flush_failed)
+    err = -EIO;
+  else if (fdatasync (device->fd) == -1) {
+    err = -errno;
+    device->flush_failed = true;
+  }
+  rt_mutex_unlock (&device->flush_lock);
+  return err;
+}
 
 /* ---- transfers ---- */
 
@@ -81,7 +104,10 @@ transfer_over (struct io *io, long res, int *result)
 static int
 transfer_now (struct io *io)
 {
-  int fd = to_aio_device (io->device)->fd;
+  struct aio_device *device = to_aio_device (io->device);
+  bool fua = io->type == IO_WRITE && (io->flags & IO_FUA);
+  bool dsync = fua && !device->buffered;
+  int fd = device->fd;
   struct iovec iov;
   ssize_t r;
   int result;
@@ -93,10 +119,12 @@ transfer_now (struct io *io)
       r = preadv (fd, &iov, 1, (off_t)(io->offset + io->done));
     else
       r = pwritev2 (fd, &iov, 1, (off_t)(io->offset + io->done),
-                    io->flags & IO_FUA ? RWF_DSYNC : 0);
+                    dsync ? RWF_DSYNC : 0);
     if (r == -1)
       r = -errno;
   } while (r == -EINTR || !transfer_over (io, r, &result));
+  if (result == 0 && fua && device->buffered)
+    result = flush_now (device); /* its errors are those of a flush */
   return result;
 }
 
@@ -225,13 +253,13 @@ zero_block_device (const struct io *io)
 static int
 zero_now (const struct io *io)
 {
-  const struct aio_device *device = to_aio_device (io->device);
+  struct aio_device *device = to_aio_device (io->device);
   int err = device->is_file ? zero_file (io) : zero_block_device (io);
 
   if (err == -EOPNOTSUPP)
     err = zero_write (io);
-  if (err == 0 && (io->flags & IO_FUA) && fdatasync (device->fd) == -1)
-    err = -errno;
+  if (err == 0 && (io->flags & IO_FUA))
+    err = flush_now (device);
   return err;
 }
 
@@ -243,9 +271,29 @@ job_to_io (struct helper_job *job)
   return (struct io *)((uint8_t *)aio_io - offsetof (struct io, driver));
 }
 
+/* ---- submit ---- */
+
+/* Blocking.  0 or -errno. */
+static int
+call_now (struct io *io)
+{
+  struct aio_device *device = to_aio_device (io->device);
+
+  switch (io->type) {
+  case IO_READ:
+  case IO_WRITE:
+    return transfer_now (io);
+  case IO_FLUSH:
+    return flush_now (device);
+  case IO_ZERO:
+    return zero_now (io);
+  }
+  return -EINVAL;
+}
+
 /* In a helper. */
 static void
-zero_run (struct helper_job *job)
+helper_run (struct helper_job *job)
 {
   struct io *io = job_to_io (job);
 
@@ -253,34 +301,20 @@ zero_run (struct helper_job *job)
   if (rt_now () >= io->deadline)
     io_done (io, -ETIMEDOUT);
   else
-    io_done (io, zero_now (io));
+    io_done (io, call_now (io));
 }
 
-/* ---- submit ---- */
-
-/* Blocking, in this thread. */
+/* In this thread. */
 static void
 run_now (struct io *io)
 {
   struct aio_thread *thread = aio_thread_find (to_aio_device (io->device)->aio);
-  int result = 0;
+  int result;
 
   io->mine = true;
   if (thread)
     aio_watch (thread, &io, 1);
-  switch (io->type) {
-  case IO_READ:
-  case IO_WRITE:
-    result = transfer_now (io);
-    break;
-  case IO_FLUSH:
-    if (fdatasync (to_aio_device (io->device)->fd) == -1)
-      result = -errno;
-    break;
-  case IO_ZERO:
-    result = zero_now (io);
-    break;
-  }
+  result = call_now (io);
   if (thread)
     aio_unwatch (thread);
   io_done (io, result);
@@ -310,13 +344,13 @@ queue_rest (struct aio_context *context, struct io *io)
 }
 
 static void
-submit_zero (struct io *io)
+submit_to_helper (struct io *io)
 {
   struct aio_device *device = to_aio_device (io->device);
   struct helper_job *job = &to_aio_io (io)->job;
 
   job->owner = device;
-  job->run = zero_run;
+  job->run = helper_run;
   if (helpers_add (device->aio->helpers, job) < 0)
     run_now (io);
 }
@@ -332,8 +366,9 @@ aio_submit (struct io_batch *batch, struct io **ios, unsigned n)
     struct io *io = ios[i];
 
     assert (to_aio_device (io->device)->aio == aio);
-    if (io->type == IO_ZERO && aio->started)
-      submit_zero (io);
+    if (aio->started
+        && (io->type == IO_ZERO || to_aio_device (io->device)->buffered))
+      submit_to_helper (io);
     else if (!thread)
       run_now (io);
     else {

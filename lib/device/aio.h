@@ -62,6 +62,23 @@ enum aio_open_flags {
 extern int aio_open (struct aio *aio, const char *path, unsigned flags,
                      uint64_t timeout, struct device **device, bool *created);
 
+/* Make a device of a descriptor of a regular file or a block device that the
+ * caller has opened; it is the device's from then on.  O_DIRECT, which must
+ * work: -EOPNOTSUPP if it does not.  Or buffered, through the page cache: a
+ * write is done when the kernel has it, and only a flush that succeeds says
+ * that it is durable.  A flush that failed is final, since the kernel reports
+ * an error once and then forgets it: each later one fails as well.  Without a
+ * line in the log.
+ */
+extern int aio_adopt (struct aio *aio, const char *name, int fd, bool buffered,
+                      uint64_t timeout, struct device **device);
+
+/* Switch O_DIRECT of a descriptor on or off.  On: *unit is what offsets and
+ * lengths must be multiples of; for a block device it is the least to try.  0,
+ * -EOPNOTSUPP if the file system has none, or -errno; without a line.
+ */
+extern int aio_set_direct (int fd, bool on, uint32_t *unit);
+
 /* For making legs: have a regular file grow to at least this size and allocate
  * the blocks of its first size bytes; data that exists is kept.  -ENOTSUP for
  * a block device.

@@ -2,7 +2,8 @@
 /* Copyright 2026 The mdbitmap authors. */
 
 /* What the files aio*.c share: local devices, their operations, and the
- * io_contexts of the threads.  Nobody else includes this.
+ * io_contexts of the threads.  Nobody else includes this, but for file*.c,
+ * which look at aio->log.
  */
 
 #ifndef MDBITMAP_AIO_CONTEXT_H
@@ -34,7 +35,15 @@ struct aio_device {
   struct aio *aio;
   int fd;
   bool is_file;
-  bool direct; /* O_DIRECT is set */
+  bool direct;   /* O_DIRECT is set */
+  bool buffered; /* through the page cache, whose calls block: by helpers */
+
+  /* Of a buffered device.  The lock is held across fdatasync, by helpers or
+   * before there are threads: the kernel tells an error to one caller alone,
+   * and two who ask at once must both know.
+   */
+  struct rt_mutex flush_lock;
+  bool flush_failed; /* flush_lock; never cleared */
 
   /* Not zero: the disk or the filesystem has refused this, do not ask again.
    * Set by any thread, never cleared.
@@ -59,7 +68,7 @@ to_aio_device (struct device *device)
 struct aio_io {
   union {
     struct iocb iocb;      /* the kernel's until its event was seen */
-    struct helper_job job; /* IO_ZERO: the helper's */
+    struct helper_job job; /* IO_ZERO, buffered: the helper's */
   };
   struct io *next; /* in context->first */
   bool given_up;   /* counted in context->abandoned */

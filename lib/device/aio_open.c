@@ -298,8 +298,7 @@ try_unit (int fd, uint8_t *data, uint32_t unit, uint64_t size)
  * smallest that may be tried.  0, or -errno if direct transfers do not work.
  */
 static int
-find_unit (const struct aio_device *device, uint32_t floor, uint64_t size,
-           uint32_t *unit)
+find_unit (int fd, uint32_t floor, uint64_t size, uint32_t *unit)
 {
   struct buffer *buffer = buffer_new (MAX_LOGICAL_BLOCK);
   int err = -EINVAL;
@@ -307,7 +306,7 @@ find_unit (const struct aio_device *device, uint32_t floor, uint64_t size,
   if (!buffer)
     return -ENOMEM;
   for (*unit = floor; *unit <= MAX_LOGICAL_BLOCK; *unit *= 2) {
-    err = try_unit (device->fd, buffer->data, *unit, size);
+    err = try_unit (fd, buffer->data, *unit, size);
     if (err != -EINVAL)
       break;
   }
@@ -317,18 +316,40 @@ find_unit (const struct aio_device *device, uint32_t floor, uint64_t size,
 
 /* For regular files. */
 static uint32_t
-smallest_unit (const struct aio_device *device, const struct stat *st,
-               int stated)
+smallest_unit (const struct stat *st, int stated)
 {
   unsigned long long value;
 
   if (stated > SECTOR_SIZE && is_power_of_2 ((uint64_t)stated))
     return (uint32_t)stated;
-  if (stated < 0 && device->device.limits.size < 2 * MAX_LOGICAL_BLOCK
+  if (stated < 0 && st->st_size < 2 * MAX_LOGICAL_BLOCK
       && read_queue_limit (st->st_dev, "logical_block_size", &value)
       && value > SECTOR_SIZE && value <= MAX_LOGICAL_BLOCK)
     return (uint32_t)value; /* too small a file to try it out */
   return SECTOR_SIZE;
+}
+
+/* Switch O_DIRECT on if it works, and find the unit of transfers; of a block
+ * device it is known and is the least that is tried.  0; -EINVAL or -EOPNOTSUPP
+ * if it does not work (*stated is 0 if the file system says so); other errors
+ * if nothing can be read at all.
+ */
+static int
+switch_direct (int fd, const struct stat *st, uint64_t size, uint32_t *unit,
+               int *stated)
+{
+  bool is_file = S_ISREG (st->st_mode);
+  int err;
+
+  *stated = is_file ? statx_unit (fd) : -1;
+  if (is_file)
+    *unit = smallest_unit (st, *stated);
+  err = *stated == 0 ? -EINVAL : set_direct (fd, true);
+  if (err == 0)
+    err = find_unit (fd, *unit, size, unit);
+  if (err < 0)
+    set_direct (fd, false);
+  return err;
 }
 
 /* Switch O_DIRECT on if it works, and set logical_block.  Negative only if
@@ -339,21 +360,16 @@ probe_direct (struct aio_device *device, const struct stat *st)
 {
   struct device_limits *limits = &device->device.limits;
   uint32_t unit = limits->logical_block; /* of a block device */
-  int stated = device->is_file ? statx_unit (device->fd) : -1, err;
+  int stated, err;
 
-  if (device->is_file) {
+  if (device->is_file)
     limits->logical_block = SECTOR_SIZE;
-    unit = smallest_unit (device, st, stated);
-  }
-  err = stated == 0 ? -EINVAL : set_direct (device->fd, true);
-  if (err == 0)
-    err = find_unit (device, unit, limits->size, &unit);
+  err = switch_direct (device->fd, st, limits->size, &unit, &stated);
   if (err == 0) {
     device->direct = true;
     limits->logical_block = unit;
     return 0;
   }
-  set_direct (device->fd, false);
   if (err != -EINVAL && err != -EOPNOTSUPP)
     return refuse (device->aio, device->device.name, err, "cannot be read: %s",
                    strerror (-err));
@@ -441,6 +457,7 @@ free_device (struct aio_device *device)
 {
   if (device->fd >= 0)
     close (device->fd);
+  rt_mutex_destroy (&device->flush_lock);
   rt_free (device->device.name);
   rt_free (device);
 }
@@ -453,6 +470,7 @@ new_device (struct aio *aio, const char *path, uint64_t timeout)
 
   if (!device)
     return NULL;
+  rt_mutex_init (&device->flush_lock);
   device->fd = -1;
   device->aio = aio;
   device->device.ops = &aio_ops;
@@ -529,6 +547,77 @@ aio_close (struct device *device)
   rt_mutex_lock (&aio->lock);
   rt_mutex_unlock (&aio->lock);
   free_device (to_aio_device (device));
+}
+
+/* ---- descriptors that others have opened ---- */
+
+int
+aio_set_direct (int fd, bool on, uint32_t *unit)
+{
+  struct stat st;
+  int stated, err;
+
+  if (!on)
+    return set_direct (fd, false);
+  if (fstat (fd, &st) == -1)
+    return -errno;
+  err = switch_direct (fd, &st, (uint64_t)st.st_size, unit, &stated);
+  return err == -EINVAL ? -EOPNOTSUPP : err;
+}
+
+static int
+adopt_limits (struct aio_device *device)
+{
+  struct device_limits *limits = &device->device.limits;
+  uint32_t unit = SECTOR_SIZE;
+  struct stat st;
+  int sector, err;
+
+  if (fstat (device->fd, &st) == -1)
+    return -errno;
+  device->is_file = S_ISREG (st.st_mode);
+  limits->size = (uint64_t)st.st_size;
+  if (!device->is_file) {
+    if (!S_ISBLK (st.st_mode))
+      return -EINVAL;
+    if (ioctl (device->fd, BLKGETSIZE64, &limits->size) == -1
+        || ioctl (device->fd, BLKSSZGET, &sector) == -1)
+      return -errno;
+    if (sector < SECTOR_SIZE || sector > MAX_LOGICAL_BLOCK)
+      return -EINVAL;
+    unit = (uint32_t)sector;
+  }
+  if (!device->buffered) {
+    err = aio_set_direct (device->fd, true, &unit);
+    if (err < 0)
+      return err;
+    device->direct = true;
+  }
+  limits->logical_block = unit;
+  limits->size = round_down (limits->size, unit);
+  disk_limits (device, device->is_file ? st.st_dev : st.st_rdev);
+  return 0;
+}
+
+int
+aio_adopt (struct aio *aio, const char *name, int fd, bool buffered,
+           uint64_t timeout, struct device **result)
+{
+  struct aio_device *device = new_device (aio, name, timeout);
+  int err;
+
+  if (!device)
+    return -ENOMEM;
+  device->fd = fd;
+  device->buffered = buffered;
+  err = adopt_limits (device);
+  if (err < 0) {
+    device->fd = -1; /* still the caller's */
+    free_device (device);
+    return err;
+  }
+  *result = &device->device;
+  return 0;
 }
 
 /* ---- for making legs, and for others ---- */

@@ -75,7 +75,7 @@ static_assert (sizeof (struct on_disk) == BITMAP_SUPERBLOCK_BYTES,
 static const char newer[] =
     "a newer md wrote this bitmap: use the kernel, or a newer mdbitmap";
 static const char replace[] =
-    "assemble with mdadm --update=no-bitmap, then add a bitmap again";
+    "mdbitmap bitmap --force internal LEG... makes it anew";
 
 static void
 unpack (const uint8_t *block, struct bitmap_superblock *b)
