@@ -32,6 +32,7 @@ enum {
   OPT_DEGRADED,
   OPT_FULL_RESYNC,
   OPT_FORCE_SOURCE,
+  OPT_BITMAP,
 };
 
 static const struct option long_options[] = {
@@ -40,6 +41,7 @@ static const struct option long_options[] = {
   { "degraded", required_argument, NULL, OPT_DEGRADED },
   { "full-resync", required_argument, NULL, OPT_FULL_RESYNC },
   { "force-source", required_argument, NULL, OPT_FORCE_SOURCE },
+  { "bitmap", required_argument, NULL, OPT_BITMAP },
   { NULL, 0, NULL, 0 },
 };
 
@@ -75,6 +77,19 @@ set_full_resync (struct assemble *assemble, const char *text)
 }
 
 static bool
+set_bitmap (struct assemble *assemble, const char *text)
+{
+  struct array_options *options = &assemble->options;
+
+  if (strcmp (text, "auto") == 0) {
+    options->bitmap = ARRAY_BITMAP_AUTO;
+    return true;
+  }
+  return tool_parse_bitmap ("--bitmap", text, &options->bitmap,
+                            &assemble->bitmap_file);
+}
+
+static bool
 take (struct assemble *assemble, int option, const char *text)
 {
   switch (option) {
@@ -91,6 +106,8 @@ take (struct assemble *assemble, int option, const char *text)
   case OPT_FORCE_SOURCE:
     assemble->options.force_source = text;
     return true;
+  case OPT_BITMAP:
+    return set_bitmap (assemble, text);
   default:
     return false;
   }
@@ -241,8 +258,11 @@ print_text (const struct assemble *assemble, struct array *array,
     printf ("%" PRIu64 " of %" PRIu64 " chunks of %" PRIu32
             " bytes to be resynced",
             info->chunks_needed, info->chunks, info->chunksize);
-  printf ("%s%s\n", info->internal_bitmap ? "" : "; it has no bitmap",
-          recorded ? "; recorded" : "");
+  if (info->bitmap == ARRAY_BITMAP_NONE)
+    printf ("; it has no bitmap");
+  if (info->bitmap == ARRAY_BITMAP_FILE)
+    printf ("; its bitmap is in the file %s", info->bitmap_file);
+  printf ("%s\n", recorded ? "; recorded" : "");
 }
 
 static const char *
@@ -299,8 +319,10 @@ print_json (const struct assemble *assemble, struct array *array,
   tool_json_integer (object, "array-size", info->size);
   tool_json_integer (object, "raid-devices", info->raid_disks);
   tool_json_integer (object, "in-sync", info->in_sync);
-  tool_json_string (object, "bitmap",
-                    info->internal_bitmap ? "internal" : "none");
+  tool_json_string (object, "bitmap", tool_bitmap_key (info->bitmap));
+  tool_json_string (
+      object, "bitmap-file",
+      info->bitmap == ARRAY_BITMAP_FILE ? info->bitmap_file : NULL);
   tool_json_integer (object, "chunk-size", info->chunksize);
   tool_json_integer (object, "chunks", info->chunks);
   tool_json_integer (object, "chunks-marked", info->chunks_marked);
@@ -359,6 +381,8 @@ tool_assemble (int argc, char **argv)
   struct assemble assemble = {
     .options.leg_timeout = LEG_TIMEOUT,
     .options.sync_rate_max = UINT64_MAX,
+    /* Which any file system has. */
+    .options.bitmap_io = ARRAY_BITMAP_PAGECACHE,
   };
   int status = TOOL_ERROR;
 
@@ -366,8 +390,10 @@ tool_assemble (int argc, char **argv)
     /* The losers are known: that their slots are empty is what is wanted. */
     if (assemble.options.force_source && !assemble.degraded_given)
       assemble.options.degraded = ARRAY_DEGRADED_ALLOW;
+    assemble.options.bitmap_file = assemble.bitmap_file;
     status = assemble_legs (&assemble);
   }
+  free (assemble.bitmap_file);
   for (unsigned i = 0; i < assemble.nerrors; ++i)
     free (assemble.errors[i]);
   return status;

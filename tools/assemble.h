@@ -17,6 +17,7 @@ struct assemble {
   struct array_options options;
   bool dry_run, json;
   bool degraded_given, full_resync_given;
+  char *bitmap_file; /* from malloc */
   /* What the library has complained of, in order. */
   char *errors[ASSEMBLE_MAX_ERRORS];
   unsigned nerrors;

@@ -8,6 +8,7 @@
 #include <getopt.h>
 #include <inttypes.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "array/array.h"
@@ -44,6 +45,7 @@ static const struct option long_options[] = {
 struct arguments {
   struct array_create_options options;
   bool by_option[ARRAY_MAX_LEGS]; /* named by --write-mostly only */
+  char *bitmap_file;
 };
 
 /* A leg; --write-mostly LEG is one too, unless it is named by itself as well,
@@ -99,34 +101,6 @@ set_metadata (struct arguments *arguments, const char *text)
 }
 
 static bool
-set_bitmap (struct arguments *arguments, const char *text)
-{
-  arguments->options.no_bitmap = strcmp (text, "none") == 0;
-  if (arguments->options.no_bitmap || strcmp (text, "internal") == 0)
-    return true;
-  tool_error ("--bitmap=%s: bitmaps in files are not supported yet; use "
-              "internal or none",
-              text);
-  return false;
-}
-
-static bool
-set_bitmap_chunk (struct arguments *arguments, const char *text)
-{
-  uint64_t chunk;
-
-  if (!tool_parse_size ("--bitmap-chunk", text, &chunk))
-    return false;
-  if (chunk < 4096 || chunk > (uint64_t)1 << 31 || !is_power_of_2 (chunk)) {
-    tool_error ("--bitmap-chunk=%s: a power of two from 4K to 2G is needed",
-                text);
-    return false;
-  }
-  arguments->options.bitmap_chunk = (uint32_t)chunk;
-  return true;
-}
-
-static bool
 set_size (struct arguments *arguments, const char *text)
 {
   if (!tool_parse_size ("--size", text, &arguments->options.size))
@@ -152,9 +126,10 @@ take (struct arguments *arguments, int option)
   case OPT_METADATA:
     return set_metadata (arguments, optarg);
   case OPT_BITMAP:
-    return set_bitmap (arguments, optarg);
+    return tool_parse_bitmap ("--bitmap", optarg, &options->bitmap,
+                              &arguments->bitmap_file);
   case OPT_BITMAP_CHUNK:
-    return set_bitmap_chunk (arguments, optarg);
+    return tool_parse_chunk (optarg, &options->bitmap_chunk);
   case OPT_NAME:
     options->name = optarg;
     return true;
@@ -211,11 +186,11 @@ sink (void *opaque, enum log_level level, const char *line)
     fprintf (stderr, "mdbitmap: %s\n", line);
 }
 
-int
-tool_create (int argc, char **argv)
+static int
+create (struct arguments *arguments, int argc, char **argv)
 {
   const struct log log = { .sink = sink };
-  struct arguments arguments = { .options.leg_timeout = LEG_TIMEOUT };
+  struct array_create_options *options = &arguments->options;
   int option;
 
   opterr = 0;
@@ -224,19 +199,30 @@ tool_create (int argc, char **argv)
       return tool_usage_error ("create: bad option, or without its argument: "
                                "%s",
                                argv[optind - 1]);
-    if (!take (&arguments, option))
+    if (!take (arguments, option))
       return TOOL_ERROR;
   }
   for (; optind < argc; ++optind) /* behind "--" */
-    if (!add_leg (&arguments, argv[optind], false))
+    if (!add_leg (arguments, argv[optind], false))
       return TOOL_ERROR;
-  if (arguments.options.nlegs == 0)
+  if (options->nlegs == 0)
     return tool_usage_error ("no leg given");
-  if (arguments.options.no_bitmap && arguments.options.bitmap_chunk != 0)
+  if (options->bitmap == ARRAY_BITMAP_NONE && options->bitmap_chunk != 0)
     return tool_usage_error (
         "--bitmap-chunk contradicts --bitmap=none: without "
         "a bitmap there are no chunks");
-  if (array_create (&arguments.options, &log) < 0)
+  options->bitmap_file = arguments->bitmap_file;
+  if (array_create (options, &log) < 0)
     return TOOL_ERROR;
-  return report (&arguments.options) ? 0 : TOOL_ERROR;
+  return report (options) ? 0 : TOOL_ERROR;
+}
+
+int
+tool_create (int argc, char **argv)
+{
+  struct arguments arguments = { .options.leg_timeout = LEG_TIMEOUT };
+  int status = create (&arguments, argc, argv);
+
+  free (arguments.bitmap_file);
+  return status;
 }

@@ -136,6 +136,12 @@ read_bad_blocks (struct examined *e)
   return n >= 0;
 }
 
+const char *
+examine_file (const struct examined *e)
+{
+  return e->note.path[0] != '\0' ? e->note.path : "(a long path)";
+}
+
 static bool
 examine (const struct tool_leg *leg, struct examined *e)
 {
@@ -147,6 +153,7 @@ examine (const struct tool_leg *leg, struct examined *e)
   e->level = level_name (s->level);
   e->role = superblock_role (s, s->dev_number);
   e->has_bblog = s->bblog_size != 0 && s->bblog_offset != 0;
+  e->has_note = tool_leg_note (leg, &e->note);
   count_space (e);
   return read_bad_blocks (e) && tool_slots_init (&e->slots, s);
 }

@@ -26,7 +26,12 @@ struct examined {
   struct bad_entry *bad; /* as the log has them; nbad of them */
   unsigned nbad;
   struct tool_slots slots;
+  bool has_note; /* that the bitmap is in a file */
+  struct bitmap_note note;
 };
+
+/* The path in the note. */
+extern const char *examine_file (const struct examined *e);
 
 /* mdadm's words for a superblock 1.x. */
 extern void examine_print_1 (const struct examined *e);

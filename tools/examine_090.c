@@ -169,6 +169,8 @@ print_state (const struct examined *e, const struct examined_090 *x)
           s->resync_offset == RESYNC_CLEAN ? "clean" : "active");
   if (s->feature_map & FEATURE_BITMAP_OFFSET)
     printf ("Internal Bitmap : present\n");
+  if (e->has_note)
+    printf ("    Bitmap File : %s\n", examine_file (e));
   printf (" Active Devices : %" PRIu32 "\n", x->active_disks);
   printf ("Working Devices : %" PRIu32 "\n", x->working_disks);
   printf (" Failed Devices : %" PRIu32 "\n", x->failed_disks);

@@ -85,6 +85,8 @@ print_state (const struct examined *e)
   if (s->feature_map & FEATURE_BITMAP_OFFSET)
     printf ("Internal Bitmap : %" PRId32 " sectors from superblock\n",
             s->bitmap_offset);
+  if (e->has_note)
+    printf ("    Bitmap File : %s\n", examine_file (e));
   if (s->devflags != 0)
     printf ("          Flags :%s%s\n",
             s->devflags & DEV_FLAG_WRITE_MOSTLY ? " write-mostly" : "",

@@ -105,6 +105,8 @@ set_places (json_t *object, const struct examined *e)
                        s->feature_map & FEATURE_BITMAP_OFFSET ? json_integer (
                            (json_int_t)s->bitmap_offset * SECTOR_SIZE)
                                                               : json_null ());
+  tool_json_string (object, "bitmap-file",
+                    e->has_note ? examine_file (e) : NULL);
   json_object_set_new (
       object, "bad-block-log-offset",
       e->has_bblog ? json_integer ((json_int_t)s->bblog_offset * SECTOR_SIZE)

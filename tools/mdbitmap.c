@@ -20,6 +20,7 @@ static const char usage[] =
     "       mdbitmap examine-bitmap [--json] LEG|FILE\n"
     "       mdbitmap assemble --dry-run [OPTIONS] LEG...\n"
     "       mdbitmap assemble --force-source=LEG [OPTIONS] LEG...\n"
+    "       mdbitmap bitmap internal|none|PATH [OPTIONS] LEG...\n"
     "       mdbitmap --help | --version\n"
     "\n"
     "create: make a RAID1 array with metadata that Linux md understands\n"
@@ -28,7 +29,7 @@ static const char usage[] =
     "  --size=SIZE           of the array; needed for files that do not exist\n"
     "  --metadata=VERSION    of the superblock: 1.2 (default), 1.1, 1.0, 0.90\n"
     "  --bitmap=internal     a write-intent bitmap on each leg (default), or\n"
-    "                        none\n"
+    "                        none, or in the file PATH, which is made\n"
     "  --bitmap-chunk=SIZE   bytes for one bit; default 64M\n"
     "  --name=NAME           of the array\n"
     "  --assume-clean        the legs are equal already: no resync\n"
@@ -47,7 +48,20 @@ static const char usage[] =
     "                        whether legs may be missing\n"
     "  --full-resync=auto|refuse\n"
     "                        whether the whole array may have to be copied\n"
+    "  --bitmap=PATH         the file that its bitmap is in, or none\n"
     "  --json                for programs: sizes in bytes\n"
+    "\n"
+    "bitmap: give an array that is not in use another bitmap: on each leg, in\n"
+    "the file PATH, or none\n"
+    "  --bitmap-chunk=SIZE   bytes for one bit; default: as before\n"
+    "  --from=PATH           the file that its bitmap is in now; default: "
+    "what\n"
+    "                        the legs say\n"
+    "  --force               the present one cannot be used: take all chunks "
+    "for\n"
+    "                        marked\n"
+    "  --degraded=auto|allow|refuse\n"
+    "                        whether legs may be missing\n"
     "\n"
     "Exit status: 0 all is well, 1 array degraded, 2 array failed, 4 error.\n";
 
@@ -59,6 +73,7 @@ static const struct {
   { "examine", tool_examine },
   { "examine-bitmap", tool_examine_bitmap },
   { "assemble", tool_assemble },
+  { "bitmap", tool_bitmap },
 };
 
 /* ---- messages ---- */

@@ -11,7 +11,9 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "array/array.h"
 #include "device/aio.h"
+#include "format/bitmap_note.h"
 #include "format/bitmap_superblock.h"
 #include "format/superblock.h"
 
@@ -114,6 +116,25 @@ extern bool tool_bitmap_read_header (const struct tool_leg *leg,
 extern bool
 tool_bitmap_count (const struct tool_leg *leg, struct tool_bitmap *bitmap);
 
+/* ---- the bitmap in a file ---- */
+
+/* The leg's superblock has no internal bitmap, and a note that the bitmap is in
+ * a file, or was.
+ */
+extern bool
+tool_leg_note (const struct tool_leg *leg, struct bitmap_note *note);
+/* From malloc; NULL, and a line, if there is no memory or no folder. */
+extern char *tool_absolute_path (const char *path);
+/* internal or none; anything else is a path, which is made absolute: free
+ * *path.  False, and a line, if it cannot be.
+ */
+extern bool tool_parse_bitmap (const char *option, const char *text,
+                               enum array_bitmap *bitmap, char **path);
+/* A power of two from 4K to 2G; else false, and a line. */
+extern bool tool_parse_chunk (const char *text, uint32_t *chunk);
+/* internal, none or file. */
+extern const char *tool_bitmap_key (enum array_bitmap bitmap);
+
 /* ---- texts ---- */
 
 /* As mdadm prints ctime and utime. */
@@ -145,5 +166,6 @@ extern int tool_create (int argc, char **argv);
 extern int tool_examine (int argc, char **argv);
 extern int tool_examine_bitmap (int argc, char **argv);
 extern int tool_assemble (int argc, char **argv);
+extern int tool_bitmap (int argc, char **argv);
 
 #endif /* MDBITMAP_TOOLS_H */
