@@ -35,7 +35,9 @@ strict=(-Wall -Wextra -Werror)
 
 # One or two of each kind, all of them found soon.
 sample=(md-clear md-flush-errors skip-others-round answer-before-record
-        waves-merged go-active-not-awaited no-range-lock reads-needed-any-leg)
+        waves-merged go-active-not-awaited no-range-lock reads-needed-any-leg
+        file-written-without-fua file-failure-not-recorded
+        file-believed-after-none file-written-after-given-up)
 
 give_up ()
 {
@@ -52,8 +54,9 @@ list_sources ()
 
   for source in lib/*/*.c tests/sim/*.c; do
     case $source in
-      lib/base/rt.c | lib/device/aio*.c | lib/device/helpers.c) ;;
-      lib/array/create*.c) ;;
+      lib/base/rt.c | lib/device/aio*.c | lib/device/file*.c) ;;
+      lib/device/helpers.c) ;;
+      lib/array/create*.c | lib/array/new_file.c | lib/array/change*.c) ;;
       *) echo "$source" ;;
     esac
   done

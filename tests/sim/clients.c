@@ -8,7 +8,8 @@
  *
  *   No request fails while a leg in sync has a disk with which nothing was
  *   ever wrong.  (I8, I26)  One excuse: where chunks need resync their source
- *   changes once, so with two disks that err a good third may not be asked.
+ *   changes once, so with two disks that err, or one that errs and another that
+ *   has bad blocks, a good third may not be asked.
  *
  *   Once array_stop has been called a write may be refused (EROFS), and is when
  *   it has returned; reads and flushes go on until array_close.
@@ -56,6 +57,13 @@ clients_faulty (const struct life *life)
     if (life->disks[i] && disk_was_faulty (life->disks[i]))
       mask |= 1u << i;
   return mask;
+}
+
+bool
+clients_file_faulty (const struct life *life)
+{
+  return life->bitmap == ARRAY_BITMAP_FILE && life->file_gone == 0
+         && disk_was_faulty (life->file);
 }
 
 static struct standing
@@ -139,6 +147,23 @@ bad_everywhere (const struct life *life, const struct step *step)
   return false;
 }
 
+static unsigned
+with_bad_blocks (const struct life *life)
+{
+  unsigned mask = 0;
+
+  for (unsigned i = 0; i < PLAN_LEGS; ++i)
+    if (life->run->geometry.nbad[i] > 0)
+      mask |= 1u << i;
+  return mask;
+}
+
+static bool
+several (unsigned mask)
+{
+  return (mask & (mask - 1)) != 0;
+}
+
 /* A request has been answered: might it fail? */
 static void
 judge (const struct life *life, const struct step *step, bool needed, int error)
@@ -156,10 +181,13 @@ judge (const struct life *life, const struct step *step, bool needed, int error)
                (uintmax_t)step->length, strerror (-error));
   if ((clients_in_sync (life) & ~faulty) == 0)
     return;
+  if (step->type != STEP_READ && step->type != STEP_FLUSH
+      && life->run->plan->file_stops && clients_file_faulty (life))
+    return;
   if (reads (life, step) && bad_everywhere (life, step))
     return;
-  if ((faulty & (faulty - 1)) != 0 && reads (life, step)
-      && (needed || any_needed (life)))
+  if (faulty != 0 && reads (life, step) && (needed || any_needed (life))
+      && several (faulty | with_bad_blocks (life)))
     return;
   violation ("I8",
              "%s at %ju, %ju bytes: fails, though of the legs in sync (%x) "
@@ -403,6 +431,12 @@ tell_losers (struct life *life)
 bool
 clients_open (struct life *life)
 {
+  static const enum array_bitmap_io file_ios[] = {
+    [PLAN_NO_FILE] = ARRAY_BITMAP_DIRECT,
+    [PLAN_FILE_DIRECT] = ARRAY_BITMAP_DIRECT,
+    [PLAN_FILE_EXTENT] = ARRAY_BITMAP_EXTENT,
+    [PLAN_FILE_PAGECACHE] = ARRAY_BITMAP_PAGECACHE,
+  };
   const struct plan *plan = life->run->plan;
   struct array_options options = {
     .degraded = (enum array_degraded)life->degraded,
@@ -411,11 +445,16 @@ clients_open (struct life *life)
     .daemon_sleep = plan->daemon_sleep,
     .sync_rate_min = plan->sync_rate ? plan->sync_rate : UINT64_MAX,
     .sync_rate_max = plan->sync_rate ? plan->sync_rate : UINT64_MAX,
+    .bitmap = (enum array_bitmap)life->bitmap,
+    .bitmap_io = file_ios[plan->bitmap_file],
+    .stop_on_bitmap_error = plan->file_stops,
   };
   struct array *array = NULL;
   int err;
 
   options.nlegs = present (life, options.legs);
+  if (life->bitmap == ARRAY_BITMAP_FILE)
+    options.bitmap_file = legs_file_path ();
   if (life->forced)
     options.force_source = legs_path (life->source);
   err = array_open (&options, tracing ? &full_log : &quiet_log, &array);
@@ -452,7 +491,8 @@ clients_activate (struct life *life)
       return true;
     }
   }
-  if ((clients_in_sync (life) & ~clients_faulty (life)) != 0)
+  if ((clients_in_sync (life) & ~clients_faulty (life)) != 0
+      && !clients_file_faulty (life))
     violation ("I8",
                "array_activate fails (%s), though of the legs in sync (%x) "
                "only %x ever erred",
@@ -466,7 +506,7 @@ clients_record (struct life *life)
   int err = array_record (life->array);
 
   trace ("record: %s", err == 0 ? "done" : strerror (-err));
-  if (err != 0 && clients_faulty (life) == 0)
+  if (err != 0 && clients_faulty (life) == 0 && !clients_file_faulty (life))
     violation ("I8", "array_record fails (%s)", strerror (-err));
   life->recorded = err == 0;
 }
@@ -507,7 +547,8 @@ clients_close (struct life *life)
   bool good, equal, clean;
   unsigned in_sync;
 
-  good = clients_faulty (life) == 0 && !life->read_only;
+  good = clients_faulty (life) == 0 && !life->read_only
+         && !(life->run->plan->file_stops && clients_file_faulty (life));
   equal = bitmap_needed (array->bitmap) == 0;
   clean = array->clean && array->activity == ARRAY_CLEAN;
   in_sync = clients_in_sync (life);
@@ -518,6 +559,8 @@ clients_close (struct life *life)
   trace ("stopped: %s", clean ? "clean" : "not clean");
   if (good && equal && clean && !life->apart)
     model_settled (life->model);
-  if (good && equal && in_sync == all && !life->late)
+  /* Nobody clears bits where a loss is recorded and nothing else. */
+  if (good && equal && in_sync == all && !life->late
+      && !(life->record && life->file))
     oracle_stopped (life->oracle);
 }

@@ -36,5 +36,7 @@ extern void clients_close (struct life *life);
 /* Legs, by bits: that the array has in sync; that erred in this life. */
 extern unsigned clients_in_sync (const struct life *life);
 extern unsigned clients_faulty (const struct life *life);
+/* The file that was given to it has erred in this life. */
+extern bool clients_file_faulty (const struct life *life);
 
 #endif /* MDBITMAP_SIM_CLIENTS_H */

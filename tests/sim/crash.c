@@ -46,6 +46,33 @@ disk_after_end (const struct disk *disk, bool kill, enum disk_loss loss)
   return kill ? disk_after_kill (disk) : disk_after_crash (disk, loss);
 }
 
+/* The bitmap's, if there is one. */
+static struct disk *
+file_after_end (const struct life *life, bool kill)
+{
+  if (!life->file)
+    return NULL;
+  return disk_after_end (life->file, kill,
+                         (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES));
+}
+
+/* What is said of the bitmap: the file is mostly given, and sometimes cannot be
+ * opened.
+ */
+static void
+choose_bitmap (struct life *inner)
+{
+  static const int bitmaps[] = { ARRAY_BITMAP_FILE, ARRAY_BITMAP_FILE,
+                                 ARRAY_BITMAP_FILE, ARRAY_BITMAP_FILE,
+                                 ARRAY_BITMAP_NONE, ARRAY_BITMAP_AUTO };
+
+  inner->bitmap = ARRAY_BITMAP_AUTO;
+  if (!inner->file)
+    return;
+  inner->bitmap = bitmaps[choose (CHANCE_CRASH, 6)];
+  inner->file_gone = chance (CHANCE_CRASH, 1, 30);
+}
+
 /* Which disks are given: mostly all. */
 static void
 choose_disks (struct life *inner, struct disk **images, unsigned n)
@@ -108,7 +135,7 @@ after_inner_crash (struct life *inner, enum oracle_moment moment)
   life_model_end (inner, inner->model, kill);
   trace ("cycle: after a %s", kill ? "kill" : "crash");
   run_counters.nested++;
-  crash_check_images (inner, images, moment);
+  crash_check_images (inner, images, file_after_end (inner, kill), moment);
 }
 
 /* ---- split brains ---- */
@@ -118,20 +145,26 @@ after_inner_crash (struct life *inner, enum oracle_moment moment)
  */
 static void
 serve_apart (struct life *inner, struct disk **images, unsigned given,
-             uint64_t crash_step)
+             bool with_file, uint64_t crash_step)
 {
   const struct oracle_geometry *geometry = &inner->run->geometry;
   const unsigned n = inner->run->plan->legs;
   struct world_options options;
   struct wishes wishes;
   bool kill = draw_kill ();
+  struct disk *file;
 
   for (unsigned i = 0; i < n; ++i)
     inner->disks[i] = given >> i & 1 ? images[i] : NULL;
   inner->degraded = ARRAY_DEGRADED_ALLOW;
   inner->apart = true;
+  choose_bitmap (inner);
+  if (inner->bitmap == ARRAY_BITMAP_FILE && !with_file)
+    inner->bitmap = ARRAY_BITMAP_NONE;
   life_wishes (inner, &wishes);
-  reference_assemble (geometry, inner->disks, n, &wishes, &inner->verdict);
+  reference_assemble (geometry, inner->disks, n,
+                      inner->file_gone ? NULL : inner->file, &wishes,
+                      &inner->verdict);
   inner->order = (unsigned)choose (CHANCE_CRASH, 24);
   inner->crash_step = crash_step;
   choose_options (inner->run->plan, &options);
@@ -147,7 +180,24 @@ serve_apart (struct life *inner, struct disk **images, unsigned given,
     disk_free (inner->disks[i]);
     inner->disks[i] = NULL;
   }
+  file = file_after_end (inner, kill);
+  disk_free (inner->file);
+  inner->file = file;
   life_end (inner);
+}
+
+/* These alone.  Where a file goes with them, they go on with it for a while. */
+static void
+serve_half (struct life *inner, struct disk **images, unsigned given,
+            bool with_file)
+{
+  const bool several = inner->file && with_file && chance (CHANCE_CRASH, 1, 2);
+
+  for (unsigned i = several ? 4 : 1; i > 0; --i)
+    serve_apart (inner, images, given, with_file,
+                 inner->file && chance (CHANCE_CRASH, 1, 2)
+                     ? 1 + choose (CHANCE_CRASH, 300)
+                     : 0);
 }
 
 /* Somebody chooses one.  He may be interrupted, and chooses again. */
@@ -155,7 +205,7 @@ static void
 settle (struct life *inner, struct disk **images, unsigned n)
 {
   const unsigned all = (1u << n) - 1;
-  const unsigned lives = 1 + (unsigned)choose (CHANCE_CRASH, 3);
+  const unsigned lives = 1 + (unsigned)choose (CHANCE_CRASH, 4);
 
   run_counters.forced++;
   inner->source = (unsigned)choose (CHANCE_CRASH, n);
@@ -163,17 +213,19 @@ settle (struct life *inner, struct disk **images, unsigned n)
     inner->forced = i == 0 || chance (CHANCE_CRASH, 2, 3);
     inner->record = inner->forced && chance (CHANCE_CRASH, 1, 2);
     inner->read_only = chance (CHANCE_CRASH, 1, 20);
-    if (chance (CHANCE_CRASH, 1, 10))
+    if (chance (CHANCE_CRASH, 1, 3))
       inner->source = (unsigned)choose (CHANCE_CRASH, n);
     trace ("cycle: %s leg %u%s", inner->forced ? "forced" : "as it is",
            inner->source, inner->record ? ", record only" : "");
     serve_apart (
-        inner, images, all,
+        inner, images, all, true,
         chance (CHANCE_CRASH, 1, 2) ? 1 + choose (CHANCE_CRASH, 200) : 0);
     if (inner->forced && inner->recorded)
       oracle_judge_settled (&inner->run->geometry, images, n, inner->source);
   }
-  inner->forced = inner->record = false;
+  inner->forced = inner->record = inner->read_only = false;
+  if (chance (CHANCE_CRASH, 1, 2))
+    serve_apart (inner, images, all, true, 0);
 }
 
 /* The images are the inner life's at the end. */
@@ -183,12 +235,17 @@ split (struct life *inner, struct disk **images, unsigned n)
   const unsigned all = (1u << n) - 1;
   const unsigned part = 1 + (unsigned)choose (CHANCE_CRASH, all - 1);
 
+  /* The file is one half's: that it has been with the others only these could
+   * tell.
+   */
+  const bool with_file = chance (CHANCE_CRASH, 1, 2);
+
   trace ("cycle: legs %x alone, then legs %x", part, all & ~part);
   run_counters.splits++;
-  serve_apart (inner, images, part, 0);
-  serve_apart (inner, images, all & ~part, 0);
+  serve_half (inner, images, part, with_file);
+  serve_half (inner, images, all & ~part, !with_file);
   inner->read_only = chance (CHANCE_CRASH, 1, 3);
-  serve_apart (inner, images, all, 0);
+  serve_apart (inner, images, all, true, 0);
   inner->read_only = false;
   if (chance (CHANCE_CRASH, 2, 3))
     settle (inner, images, n);
@@ -210,6 +267,7 @@ recover (struct life *inner, enum oracle_moment moment)
   if (chance (CHANCE_CRASH, 1, 5))
     life_set_faults (inner);
   inner->read_only = chance (CHANCE_CRASH, 1, 20);
+  choose_bitmap (inner);
   (void)life_choose_degraded (inner); /* refused: the library must say so */
   inner->order = (unsigned)choose (CHANCE_CRASH, 24);
   if (inner->depth < MAX_DEPTH && chance (CHANCE_CRASH, 1, 5))
@@ -223,11 +281,12 @@ recover (struct life *inner, enum oracle_moment moment)
 }
 
 void
-crash_check_images (struct life *life, struct disk **images,
+crash_check_images (struct life *life, struct disk **images, struct disk *file,
                     enum oracle_moment moment)
 {
   struct life inner = { .run = life->run,
                         .depth = life->depth + 1,
+                        .file = file,
                         .in_sync = life->in_sync };
   const unsigned n = life->run->plan->legs;
 
@@ -236,10 +295,11 @@ crash_check_images (struct life *life, struct disk **images,
   run_counters.cycles++;
   run_counters.moments[moment]++;
   inner.model = model_copy (life->model);
-  oracle_judge_images (&life->run->geometry, images, n, inner.model);
+  oracle_judge_images (&life->run->geometry, images, n, file, inner.model);
   if (life->run->plan->spare && life->disks[n])
     inner.disks[n] = disk_after_kill (life->disks[n]);
-  if (all_given (images, n) && chance (CHANCE_CRASH, 1, 60))
+  if (all_given (images, n)
+      && chance (CHANCE_CRASH, 1, inner.file && n > 2 ? 12 : 60))
     split (&inner, images, n);
   else {
     choose_disks (&inner, images, n);
@@ -275,6 +335,6 @@ crash_check (struct life *life, enum oracle_moment moment)
   trace ("cycle: after a %s", kill ? "kill" : "crash");
   if (spare)
     crashed.disks[n] = life->disks[n];
-  crash_check_images (&crashed, images, moment);
+  crash_check_images (&crashed, images, file_after_end (life, kill), moment);
   model_free (crashed.model);
 }

@@ -3,7 +3,8 @@
 
 /* Tiny worlds, exhaustively.
  *
- * Two legs, two chunks, three requests by two clients, and an orderly stop.
+ * Two legs, two chunks, three requests by two clients, and an orderly stop;
+ * with the bitmap on the legs, and in a file.
  * The default schedule lets each fiber run until it blocks, and ends disk
  * operations in the order of submission.  A departure is a moment at which
  * somebody else goes on, a fiber or a disk: the one that ran is preempted, or
@@ -24,6 +25,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "array/array.h"
 #include "sim/chance.h"
 #include "sim/run.h"
 #include "sim/search.h"
@@ -121,7 +123,7 @@ sources (struct tiny *tiny, bool on)
 }
 
 static void
-one_crash (struct life *life, struct disk *a, struct disk *b)
+one_crash (struct life *life, struct disk *a, struct disk *b, struct disk *file)
 {
   struct disk *images[PLAN_LEGS] = { a, b };
   struct life crashed = { .run = life->run,
@@ -130,7 +132,7 @@ one_crash (struct life *life, struct disk *a, struct disk *b)
 
   crashed.model = model_copy (life->model);
   model_crash (crashed.model);
-  crash_check_images (&crashed, images, MOMENT_NONE);
+  crash_check_images (&crashed, images, file, MOMENT_NONE);
   model_free (crashed.model);
 }
 
@@ -144,8 +146,9 @@ crash_leg (struct tiny *tiny, const struct disk *disk, uint64_t count,
   return disk_after_crash (disk, LOSE_SECTORS);
 }
 
+/* With this image of the file, or without a file. */
 static void
-all_crashes (struct life *life)
+all_crashes (struct life *life, const struct disk *file)
 {
   struct tiny *tiny = tiny_;
   const struct disk *a = life->disks[0], *b = life->disks[1];
@@ -154,7 +157,27 @@ all_crashes (struct life *life)
 
   for (uint64_t i = 0; i < (na ? na : CRASHES_A_LEG); ++i)
     for (uint64_t k = 0; k < (nb ? nb : CRASHES_A_LEG); ++k)
-      one_crash (life, crash_leg (tiny, a, na, i), crash_leg (tiny, b, nb, k));
+      one_crash (life, crash_leg (tiny, a, na, i), crash_leg (tiny, b, nb, k),
+                 file ? disk_after_kill (file) : NULL);
+}
+
+static void
+all_crashes_of_file (struct life *life)
+{
+  struct tiny *tiny = tiny_;
+  uint64_t n;
+
+  if (!life->file) {
+    all_crashes (life, NULL);
+    return;
+  }
+  n = disk_crash_count (life->file, CRASHES_A_LEG);
+  for (uint64_t i = 0; i < (n ? n : CRASHES_A_LEG); ++i) {
+    struct disk *file = crash_leg (tiny, life->file, n, i);
+
+    all_crashes (life, file);
+    disk_free (file);
+  }
 }
 
 static void
@@ -170,7 +193,7 @@ each_step (struct life *life)
     return;
   tiny->states++;
   sources (tiny, false);
-  all_crashes (life);
+  all_crashes_of_file (life);
   sources (tiny, true);
 }
 
@@ -186,7 +209,8 @@ static const struct {
   { STEP_FLUSH, 0 },
 };
 #define OPERATIONS (sizeof operations / sizeof operations[0])
-#define PROGRAMS   (OPERATIONS * OPERATIONS * OPERATIONS)
+#define REQUESTS   (OPERATIONS * OPERATIONS * OPERATIONS)
+#define PROGRAMS   (2 * REQUESTS) /* without a file, and with one */
 
 static void
 set_step (struct step *step, unsigned operation, unsigned client)
@@ -217,11 +241,16 @@ make_plan (struct plan *plan, struct step steps[4], unsigned program)
   plan->leg_timeout = UINT64_C (30000000000);
   plan->world.policy = WORLD_SERIAL;
   plan->epochs = 1;
+  if (program >= REQUESTS) {
+    plan->bitmap_file = PLAN_FILE_DIRECT + program % 3;
+    plan->file_block = 512;
+    plan->file_noted = true;
+  }
   plan->nsteps = 4;
   plan->steps = steps;
   set_step (&steps[0], program % OPERATIONS, 0);
   set_step (&steps[1], program / OPERATIONS % OPERATIONS, 1);
-  set_step (&steps[2], program / OPERATIONS / OPERATIONS, 0);
+  set_step (&steps[2], program / OPERATIONS / OPERATIONS % OPERATIONS, 0);
   memset (&steps[3], 0, sizeof steps[3]);
   steps[3].type = STEP_STOP;
   steps[3].client = PLAN_CLIENTS;
@@ -235,7 +264,9 @@ one_schedule (struct tiny *tiny, const struct plan *plan)
 
   chance_seed (plan->seed);
   life.model = model_new (plan->size, plan->cell);
-  oracle_format (plan, life.model, life.disks, &run.geometry);
+  oracle_format (plan, life.model, life.disks, &life.file, &run.geometry);
+  if (life.file)
+    life.bitmap = ARRAY_BITMAP_FILE;
   if (!life_choose_degraded (&life))
     abort ();
   tiny->last = 0;
@@ -284,7 +315,7 @@ worker (unsigned departures, unsigned job, unsigned jobs)
   }
   printf ("sim: exhaustive: %u programs of 3 requests, %" PRIu64
           " schedules with at most %u departures, %" PRIu64 " states, %" PRIu64
-          " crashes (%" PRIu64 " legs drawn, not "
+          " crashes (%" PRIu64 " disks drawn, not "
           "enumerated), 0 violations\n",
           programs, tiny.schedules, departures, tiny.states,
           run_counters.cycles, tiny.drawn);

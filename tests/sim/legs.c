@@ -2,7 +2,7 @@
 /* Copyright 2026 The mdbitmap authors. */
 
 /* The disks of a world as devices of the library: what device/aio.c is in the
- * program.
+ * program.  They are opened in legs_open.c and file.c.
  *
  *   before aio_start     here and now, in the fiber that submits
  *   reaped devices       an event of the world has the disk do it, and the
@@ -28,66 +28,10 @@
 #include <string.h>
 
 #include "base/bytes.h"
-#include "device/aio.h"
-#include "sim/disk_io.h"
-#include "sim/legs.h"
+#include "sim/legs_internal.h"
 #include "sim/trace.h"
 
 #define DEPTHS 16
-#define ENDERS 2
-
-struct aio {
-  const struct log *log;
-  bool started;
-};
-
-struct leg_device {
-  struct device device; /* first */
-  struct aio *aio;
-  struct legs *legs;
-  struct disk *disk;
-  unsigned leg;
-};
-
-/* An operation in flight, or that has ended and whose waiter has not been
- * told; io->driver points to it.
- */
-struct flight {
-  struct world_event event; /* first */
-  struct disk_due due;
-  struct flight *next; /* free, or in the list that state says */
-  struct legs *legs;
-  struct io *io;
-  struct disk_op *op;   /* until ended */
-  struct fiber *reaper; /* sleeps until it has ended */
-  bool scheduled;       /* the event is */
-  bool ended;
-  bool given_up;
-  int result;
-};
-
-struct flights {
-  struct flight *first;
-  uint64_t n;
-};
-
-struct legs {
-  struct world *world;
-  struct disk *disks[SIM_LEGS];
-  struct legs_watcher watcher;
-  bool watched;
-  int opened[SIM_LEGS]; /* readers; -1: a writer */
-  unsigned in_flight;
-  unsigned overdue; /* in flight, and given up */
-  struct flights free;
-  struct flights ended;   /* for the enders */
-  struct flights orphans; /* given up, and ended since: for aio_poll */
-  struct fiber *enders[ENDERS];
-  bool idle[ENDERS];
-  unsigned telling;    /* enders inside io_done */
-  struct flight **all; /* every one there is, whoever has it */
-  uint64_t nall;
-};
 
 static struct legs *depths[DEPTHS];
 
@@ -198,7 +142,7 @@ tell (struct flight *flight)
 
 /* ---- attaching ---- */
 
-static struct legs *
+struct legs *
 legs_of (const struct world *of)
 {
   struct legs *legs = depths[world_depth (of)];
@@ -224,6 +168,17 @@ reset (struct legs *legs, struct world *to)
   }
 }
 
+static void
+attach (struct legs *legs, unsigned number, struct disk *disk)
+{
+  if (disk == legs->disks[number])
+    return;
+  legs->disks[number] = disk;
+  legs->opened[number] = 0;
+  if (disk)
+    disk_disown (disk);
+}
+
 /* A world that has run is still the one that the legs belong to: operations
  * on the disks that it had before may be in flight.
  */
@@ -245,16 +200,27 @@ legs_attach (struct world *to, struct disk **disks, unsigned n,
   legs->watched = watcher != NULL;
   if (watcher)
     legs->watcher = *watcher;
-  for (unsigned i = 0; i < SIM_LEGS; ++i) {
-    struct disk *disk = i < n ? disks[i] : NULL;
+  for (unsigned i = 0; i < SIM_LEGS; ++i)
+    attach (legs, i, i < n ? disks[i] : NULL);
+}
 
-    if (disk == legs->disks[i])
-      continue;
-    legs->disks[i] = disk;
-    legs->opened[i] = 0;
-    if (disk)
-      disk_disown (disk);
-  }
+void
+legs_attach_file (struct world *to, struct disk *disk,
+                  const struct legs_file *file)
+{
+  struct legs *legs = legs_of (to);
+
+  attach (legs, SIM_FILE, disk);
+  legs->file = *file;
+  legs->file_lost = false;
+}
+
+bool
+legs_file_lost (const struct world *of)
+{
+  const struct legs *legs = depths[world_depth (of)];
+
+  return legs && legs->world == of && legs->file_lost;
 }
 
 const char *
@@ -577,7 +543,7 @@ aio_stuck (struct aio *aio)
   return NULL;
 }
 
-/* ---- open and close ---- */
+/* ---- close ---- */
 
 static void
 leg_close (struct device *device)
@@ -590,110 +556,10 @@ leg_close (struct device *device)
   rt_free (leg);
 }
 
-static const struct device_ops leg_ops = {
+const struct device_ops legs_device_ops = {
   .kind = "simulated",
   .submit = leg_submit,
   .reap = leg_reap,
   .give_up = leg_give_up,
   .close = leg_close,
 };
-
-struct aio *
-aio_new (const struct log *log)
-{
-  struct aio *aio = rt_calloc (1, sizeof *aio);
-
-  if (aio)
-    aio->log = log;
-  return aio;
-}
-
-int
-aio_start (struct aio *aio)
-{
-  aio->started = true;
-  return 0;
-}
-
-/* As if the enders were joined.  The sleep is long enough for them to have
- * turns, whatever the policy.
- */
-void
-aio_free (struct aio *aio)
-{
-  const struct legs *legs = legs_of (world);
-
-  while (aio && legs->ended.n + legs->telling > 0)
-    fiber_sleep (UINT64_C (1000000));
-  rt_free (aio);
-}
-
-static struct leg_device *
-new_device (struct aio *aio, const char *path, uint64_t timeout)
-{
-  struct leg_device *leg = rt_calloc (1, sizeof *leg);
-  size_t n = strlen (path) + 1;
-
-  if (!leg)
-    return NULL;
-  leg->aio = aio;
-  leg->device.ops = &leg_ops;
-  leg->device.timeout = timeout;
-  leg->device.log = aio->log;
-  leg->device.leg = -1;
-  leg->device.name = rt_alloc (n);
-  if (!leg->device.name) {
-    rt_free (leg);
-    return NULL;
-  }
-  memcpy (leg->device.name, path, n);
-  return leg;
-}
-
-/* The number of the leg, or -errno with a line. */
-static int
-find_leg (const struct aio *aio, const struct legs *legs, const char *path,
-          bool read_only)
-{
-  for (unsigned i = 0; i < SIM_LEGS; ++i) {
-    if (strcmp (path, legs_path (i)) != 0 || !legs->disks[i])
-      continue;
-    if (legs->opened[i] < 0 || (legs->opened[i] > 0 && !read_only)) {
-      log_error (aio->log, "leg %s: somebody else uses it", path);
-      return -EBUSY;
-    }
-    return (int)i;
-  }
-  log_error (aio->log, "leg %s: there is no such file or device", path);
-  return -ENOENT;
-}
-
-int
-aio_open (struct aio *aio, const char *path, unsigned flags, uint64_t timeout,
-          struct device **result, bool *created)
-{
-  struct legs *legs = legs_of (world);
-  bool read_only = flags & AIO_READ_ONLY;
-  struct leg_device *leg;
-  int n = find_leg (aio, legs, path, read_only);
-
-  if (created)
-    *created = false;
-  if (n < 0)
-    return n;
-  leg = new_device (aio, path, timeout);
-  if (!leg)
-    return -ENOMEM;
-  leg->legs = legs;
-  leg->leg = (unsigned)n;
-  leg->disk = legs->disks[n];
-  leg->device.limits = (struct device_limits){
-    .size = round_down (disk_size (leg->disk), leg->disk->limits.logical_block),
-    .logical_block = leg->disk->limits.logical_block,
-    .read_only = read_only,
-    .fast_zero = true,
-  };
-  legs->opened[n] = read_only ? legs->opened[n] + 1 : -1;
-  *result = &leg->device;
-  return 0;
-}

@@ -98,7 +98,7 @@ hang_main (void *opaque)
 }
 
 static void
-hang_leg (struct life *life, struct disk *disk, uint64_t length)
+hang (struct life *life, struct disk *disk, uint64_t length)
 {
   struct hang *hang = arena_alloc (world_arena (life->world), 8, sizeof *hang);
 
@@ -126,7 +126,7 @@ break_leg (struct life *life, const struct step *step)
       disk_set_state (disk, DISK_VANISHED);
     break;
   case STEP_HANG_LEG:
-    hang_leg (life, disk, step->length);
+    hang (life, disk, step->length);
     break;
   case STEP_RESTART_LEG:
     /* No device of the library connects again by itself: whatever it lost,
@@ -141,6 +141,24 @@ break_leg (struct life *life, const struct step *step)
     disk_spoil (disk, life->run->geometry.data + step->offset, step->length);
     break;
   default:
+    break;
+  }
+}
+
+static void
+break_file (struct life *life, const struct step *step)
+{
+  if (!life->file)
+    return;
+  switch (step->type) {
+  case STEP_FAIL_FILE:
+    disk_set_state (life->file, DISK_FAILED);
+    break;
+  case STEP_VANISH_FILE:
+    disk_set_state (life->file, DISK_VANISHED);
+    break;
+  default:
+    hang (life, life->file, step->length);
     break;
   }
 }
@@ -175,6 +193,11 @@ operate (struct crew *crew, const struct step *step)
     clients_stop (life);
     join_clients (crew);
     clients_close (life);
+    break;
+  case STEP_FAIL_FILE:
+  case STEP_VANISH_FILE:
+  case STEP_HANG_FILE:
+    break_file (life, step);
     break;
   default:
     break_leg (life, step);

@@ -41,6 +41,7 @@ oracle_new (const struct oracle_geometry *geometry, struct disk **disks,
 
   memset (oracle, 0, offsetof (struct oracle, pool));
   oracle->geometry = *geometry;
+  oracle->moment = 1;
   oracle->n = n;
   oracle->read_only = read_only;
   for (unsigned i = 0; i < n; ++i) {
@@ -60,10 +61,18 @@ oracle_watcher (struct oracle *oracle)
   return &oracle->watcher;
 }
 
+void
+oracle_set_file (struct oracle *oracle, struct disk *file, bool astray)
+{
+  oracle->file.astray = astray;
+  oracle->legs[SIM_FILE].disk = file;
+}
+
 /* NULL: it is about to be closed. */
 void
 oracle_set_array (struct oracle *oracle, struct array *array)
 {
+  oracle_look (oracle);
   oracle->array = array;
   if (!array)
     return;
@@ -251,6 +260,8 @@ oracle_look (struct oracle *oracle)
     if (!disk_was_faulty (watch->disk))
       violation ("I9", "leg %u: failed, though nothing was wrong with it", i);
   }
+  if (oracle->array)
+    oracle_look_at_file (oracle);
 }
 
 /* ---- answers ---- */
@@ -419,6 +430,7 @@ oracle_answer (struct oracle *oracle, enum step_type type, uint64_t offset,
     violation ("I9", "no leg is in sync");
   if (error == 0) {
     check_success (oracle, type, length, started);
+    oracle_check_file_answer (oracle, type, request);
     oracle->moments |= 1u << MOMENT_ANSWER;
   }
   memset (request, 0, sizeof *request);
@@ -472,6 +484,7 @@ oracle_stopped (struct oracle *oracle)
       violation ("I18", "legs 0 and %u: stopped in order, and not equal", i);
     check_no_bits (oracle, i, "stopped in order");
   }
+  oracle_check_no_file_bits (oracle, "stopped in order");
 }
 
 /* ---- moments ---- */
@@ -501,6 +514,7 @@ check_quiet (struct oracle *oracle)
     if (oracle->legs[i].flights || disk_was_faulty (oracle->legs[i].disk))
       return;
   check_no_bits (oracle, 0, "after three passes without a write");
+  oracle_check_no_file_bits (oracle, "after three passes without a write");
 }
 
 /* The rare ones first. */

@@ -35,8 +35,12 @@ struct oracle_geometry {
   uint32_t block;       /* the largest logical block */
   uint64_t resync_from; /* bytes; where the first superblocks say that resync
                          * has come to, if they do */
-  bool has_bitmap;
-  uint32_t chunk; /* without one: of the bitmap in memory */
+  bool has_bitmap;      /* on the legs */
+  bool has_file;        /* or in a file, at first; whether it is used or not */
+  struct legs_file file;
+  uint64_t file_disk;         /* bytes of the disk that it lies on */
+  uint64_t note, note_length; /* that there is a file, on each leg */
+  uint32_t chunk;             /* without a bitmap: of the one in memory */
   uint64_t chunks;
   uint32_t dev[SIM_LEGS];  /* dev_number of each leg */
   unsigned slot[SIM_LEGS]; /* it begins with that one */
@@ -47,10 +51,11 @@ struct oracle_geometry {
 
 /* Legs as mdadm would have made them, by the plan: superblocks, bitmaps, data
  * as the model says.  disks[plan->legs], and one more if there is a spare.
+ * *file: the disk of the bitmap's file, or NULL.
  */
-extern void
-oracle_format (const struct plan *plan, struct model *model,
-               struct disk **disks, struct oracle_geometry *geometry);
+extern void oracle_format (const struct plan *plan, struct model *model,
+                           struct disk **disks, struct disk **file,
+                           struct oracle_geometry *geometry);
 
 /* ---- while a world runs (I1a, I1b, I3, I4, I5, I10, I13 to I16, rule 4,
  * read-only) ---- */
@@ -62,6 +67,11 @@ extern struct oracle *
 oracle_new (const struct oracle_geometry *geometry, struct disk **disks,
             unsigned n, bool read_only);
 extern const struct legs_watcher *oracle_watcher (struct oracle *oracle);
+/* The disk of the bitmap's file, whether it is given to the array or not.
+ * astray: it may have been with others, who have gone on without these legs.
+ */
+extern void
+oracle_set_file (struct oracle *oracle, struct disk *file, bool astray);
 /* Once array_open has succeeded. */
 extern void oracle_set_array (struct oracle *oracle, struct array *array);
 /* Who has lost a split brain, by bits, and the highest events of these. */
@@ -106,6 +116,7 @@ extern const char *oracle_moment_string (enum oracle_moment moment);
 struct verdict {
   bool refused;
   const char *why;  /* refused */
+  bool bitmap;      /* ... for what was said of the bitmap alone */
   unsigned in_sync; /* bit n: leg n is used */
   unsigned losers;  /* ... has lost a split brain */
   unsigned source;  /* leg that resync copies from */
@@ -119,24 +130,27 @@ struct wishes {
   bool read_only;
   bool forced;
   unsigned source; /* forced: this leg */
+  int bitmap;      /* enum array_bitmap */
 };
 
-/* disks[i] NULL: not given.  Written from the invariants and not from the
- * code.
+/* disks[i] NULL: not given.  file NULL: there is no such file.  Written from
+ * the invariants and not from the code.
  */
 extern void
 reference_assemble (const struct oracle_geometry *geometry,
                     struct disk *const *disks, unsigned n,
-                    const struct wishes *wishes, struct verdict *verdict);
+                    const struct disk *file, const struct wishes *wishes,
+                    struct verdict *verdict);
 
-/* Without the library: I1, I1b, I2 (each cell of each leg that the verdict
- * trusts may be what it is), I12 and I13 on durable images.  trusted: bit n:
- * the running array held leg n to be in sync when it crashed or had not yet
- * recorded its loss.
+/* Without the library, and with the file, be it given next time or not: I1,
+ * I1b, I2 (each cell of each leg that the verdict trusts may be what it is),
+ * I12 and I13 on durable images.  trusted: bit n: the running array held leg n
+ * to be in sync when it crashed or had not yet recorded its loss.
  */
-extern void oracle_judge_images (const struct oracle_geometry *geometry,
-                                 struct disk *const *disks, unsigned n,
-                                 const struct model *model);
+extern void
+oracle_judge_images (const struct oracle_geometry *geometry,
+                     struct disk *const *disks, unsigned n,
+                     const struct disk *file, const struct model *model);
 
 /* A split brain was settled, and that leg is the one to be believed: nobody who
  * disagrees with it is trusted beside it, by us or by any kernel, or could be

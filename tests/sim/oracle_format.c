@@ -113,9 +113,11 @@ make_geometry (const struct plan *plan, struct oracle_geometry *g)
   g->super_length = SUPERBLOCK_BYTES;
   g->log_length = PAGE;
   g->size = plan->size;
-  g->has_bitmap = !plan->no_bitmap;
+  g->has_bitmap = !plan->no_bitmap && plan->bitmap_file == PLAN_NO_FILE;
   g->resync_from = plan->starts_clean ? 0 : plan->resync_from;
-  g->chunk = g->has_bitmap ? plan->chunk : 64 * (uint32_t)MiB;
+  g->chunk = plan->chunk;
+  if (plan->no_bitmap && plan->bitmap_file == PLAN_NO_FILE)
+    g->chunk = 64 * (uint32_t)MiB;
   g->chunks = bitmap_chunks (plan->size / SECTOR_SIZE, g->chunk);
   if (g->has_bitmap)
     g->bitmap_length = round_up (bitmap_bytes (g->chunks), PAGE);
@@ -130,6 +132,7 @@ make_geometry (const struct plan *plan, struct oracle_geometry *g)
     place_1_x (g);
     break;
   }
+  file_make_geometry (plan, g);
   g->block = SECTOR_SIZE;
   for (unsigned i = 0; i < plan->legs; ++i)
     g->block = (uint32_t)max_u64 (g->block, plan->logical_block[i]);
@@ -148,10 +151,14 @@ struct recipe {
   const struct plan *plan;
   const struct oracle_geometry *geometry;
   uint64_t events, events_cleared;
+  uint64_t lead; /* of the file's header: the kernel writes it first */
   uint32_t max_dev;
   unsigned behind; /* the leg that is one generation behind, or SIM_LEGS */
   unsigned stale;  /* bit n: the bitmap of leg n is, and lacks bits */
   unsigned reused; /* bit n: leg n has an older superblock as well */
+  /* The bitmap: on each leg, or in the file, as it would lie without pieces. */
+  const struct oracle_geometry *bits;
+  struct image *file; /* or NULL */
 };
 
 static const uint8_t array_uuid[16] = { 0x5a, 0x17, 0xb0, 0x0c, 0x11, 0x22,
@@ -277,11 +284,11 @@ write_leftover (const struct recipe *recipe, unsigned leg, struct image *image)
 static void
 write_bitmap (const struct recipe *recipe, struct image *image)
 {
-  const struct oracle_geometry *g = recipe->geometry;
+  const struct oracle_geometry *g = recipe->bits;
   const uint64_t used = bitmap_bytes (g->chunks);
   struct bitmap_superblock header = {
     .version = BITMAP_VERSION,
-    .events = recipe->events,
+    .events = recipe->events + recipe->lead,
     .events_cleared = recipe->events_cleared,
     .sync_size = g->size / SECTOR_SIZE,
     .chunksize = g->chunk,
@@ -321,7 +328,7 @@ change_bit (const struct oracle_geometry *g, struct image *image,
 static void
 make_stale (const struct recipe *recipe, struct image *image, struct draw *draw)
 {
-  const struct oracle_geometry *g = recipe->geometry;
+  const struct oracle_geometry *g = recipe->bits;
   struct bitmap_superblock header;
   struct format_error error;
   uint8_t block[BITMAP_SUPERBLOCK_BYTES];
@@ -400,11 +407,22 @@ at_edge (const struct oracle_geometry *g, uint64_t chunk)
              && (chunk & 7) == 0);
 }
 
+/* In the bitmap of that leg, or in the one of all. */
+static void
+mark (const struct recipe *recipe, struct image **images, uint64_t leg,
+      uint64_t chunk)
+{
+  change_bit (recipe->bits, recipe->file ? recipe->file : images[leg], chunk,
+              true);
+}
+
 /* As a crash would have left it. */
 static void
-make_unequal (const struct plan *plan, const struct oracle_geometry *g,
-              struct model *model, struct image **images, struct draw *draw)
+make_unequal (const struct recipe *recipe, struct model *model,
+              struct image **images, struct draw *draw)
 {
+  const struct plan *plan = recipe->plan;
+  const struct oracle_geometry *g = recipe->geometry;
   const uint64_t chunks = div_up (plan->size, plan->chunk);
   uint64_t odds = 1 + draw_bits (draw) % 4;
 
@@ -416,11 +434,11 @@ make_unequal (const struct plan *plan, const struct oracle_geometry *g,
     if (!draw_one_in (draw, at_edge (g, chunk) ? 2 : odds)) {
       /* Equal; maybe one leg's bit was still to be cleared. */
       if (draw_one_in (draw, 8 * odds))
-        change_bit (g, images[draw_bits (draw) % plan->legs], chunk, true);
+        mark (recipe, images, draw_bits (draw) % plan->legs, chunk);
       continue;
     }
     for (unsigned leg = 0; leg < plan->legs; ++leg)
-      change_bit (g, images[leg], chunk, true);
+      mark (recipe, images, leg, chunk);
     if (!draw_one_in (draw, 4))
       tear (plan, g, model, images, chunk, draw);
   }
@@ -457,14 +475,16 @@ make_recipe (const struct plan *plan, struct oracle_geometry *geometry,
   const uint64_t n = sizeof max_devs / sizeof max_devs[0];
 
   recipe->plan = plan;
-  recipe->geometry = geometry;
+  recipe->geometry = recipe->bits = geometry;
+  recipe->file = NULL;
   recipe->events = draw_one_in (draw, 2) ? 40 : 2 + draw_bits (draw) % 1000000;
   recipe->events_cleared = draw_one_in (draw, 3)
                                ? draw_bits (draw) % recipe->events
                                : recipe->events;
   recipe->max_dev = max_devs[draw_bits (draw) % n];
   recipe->stale = 0;
-  if (geometry->has_bitmap && geometry->chunks <= 256 && draw_one_in (draw, 8))
+  if ((geometry->has_bitmap || geometry->has_file) && geometry->chunks <= 256
+      && draw_one_in (draw, 8))
     recipe->stale = draw_one_in (draw, 2) ? (1u << plan->legs) - 1
                                           : 1u << draw_bits (draw) % plan->legs;
   recipe->reused = 0;
@@ -475,6 +495,8 @@ make_recipe (const struct plan *plan, struct oracle_geometry *geometry,
   recipe->behind = SIM_LEGS;
   if (!plan->starts_clean && draw_one_in (draw, 4))
     recipe->behind = (unsigned)(draw_bits (draw) % plan->legs);
+  recipe->lead = geometry->has_file && !plan->file_noted
+                 && recipe->behind == SIM_LEGS && draw_one_in (draw, 2);
 }
 
 /* Nobody looks at its data, or its bitmap. */
@@ -491,12 +513,54 @@ make_spare (const struct recipe *recipe, struct disk **disks)
   disks[leg] = disk_new (leg, image, &limits);
 }
 
+/* The file by itself, with the bitmap at its beginning. */
+static void
+begin_file (struct recipe *recipe, struct oracle_geometry *bits)
+{
+  *bits = *recipe->geometry;
+  bits->has_bitmap = true;
+  bits->bitmap = 0;
+  bits->bitmap_length = round_up (bitmap_bytes (bits->chunks), PAGE);
+  recipe->bits = bits;
+  recipe->file = image_new (bits->bitmap_length);
+  write_bitmap (recipe, recipe->file);
+}
+
+/* That there is one; a leg more or less that says so is of no matter. */
+static void
+write_note (const struct recipe *recipe, unsigned leg, struct image *image)
+{
+  uint8_t block[BITMAP_NOTE_BYTES];
+
+  if (!recipe->file || !recipe->plan->file_noted
+      || (leg > 0 && recipe->events % 8 == leg))
+    return;
+  file_make_note (recipe->events, array_uuid, block);
+  image_write (image, recipe->geometry->note, block, sizeof block);
+}
+
+static struct disk *
+end_file (const struct recipe *recipe, struct draw *draw)
+{
+  struct disk *disk;
+
+  if (!recipe->file)
+    return NULL;
+  if (recipe->stale != 0)
+    make_stale (recipe, recipe->file, draw);
+  disk = file_make_disk (recipe->plan, recipe->geometry, recipe->file);
+  image_free (recipe->file);
+  return disk;
+}
+
 void
 oracle_format (const struct plan *plan, struct model *model,
-               struct disk **disks, struct oracle_geometry *geometry)
+               struct disk **disks, struct disk **file,
+               struct oracle_geometry *geometry)
 {
   struct draw draw = { plan->seed ^ UINT64_C (0x666f726d61740000) };
   struct image *images[PLAN_LEGS];
+  struct oracle_geometry bits;
   struct recipe recipe;
 
   make_geometry (plan, geometry);
@@ -504,22 +568,26 @@ oracle_format (const struct plan *plan, struct model *model,
   images[0] = image_new (geometry->leg_bytes);
   write_data (geometry, model, images[0]);
   write_bitmap (&recipe, images[0]);
+  if (geometry->has_file)
+    begin_file (&recipe, &bits);
   for (unsigned i = 1; i < plan->legs; ++i)
     images[i] = image_copy (images[0]);
   if (!plan->starts_clean)
-    make_unequal (plan, geometry, model, images, &draw);
+    make_unequal (&recipe, model, images, &draw);
   for (unsigned i = 0; i < plan->legs; ++i) {
     struct disk_limits limits = { .logical_block = plan->logical_block[i],
                                   .reaped = plan->reaped };
 
     make_bad (geometry, i, images[i]);
-    if (recipe.stale >> i & 1)
+    if (recipe.stale >> i & 1 && geometry->has_bitmap)
       make_stale (&recipe, images[i], &draw);
     write_superblock (&recipe, i, images[i]);
+    write_note (&recipe, i, images[i]);
     if (recipe.reused >> i & 1)
       write_leftover (&recipe, i, images[i]);
     disks[i] = disk_new (i, images[i], &limits);
   }
   if (plan->spare)
     make_spare (&recipe, disks);
+  *file = end_file (&recipe, &draw);
 }

@@ -17,9 +17,20 @@ struct inquest {
   const struct oracle_geometry *geometry;
   struct disk *const *disks;
   unsigned n;
+  const struct disk *file; /* the bitmap's; NULL: there is none */
   const struct model *model;
   struct leg_view views[SIM_LEGS];
+  struct header_view header; /* of the file */
 };
+
+/* Would whoever is given the file go by its bits, and find this one clear? */
+static bool
+file_lacks (const struct inquest *q, uint64_t events, uint64_t chunk)
+{
+  return q->file && !header_view_stale (&q->header, events)
+         && !file_bit (q->geometry, disk_current (q->file), chunk)
+         && !file_is_spoiled (q->geometry, q->file, bitmap_bit_byte (chunk), 1);
+}
 
 /* ---- I1: what differs is marked ---- */
 
@@ -49,6 +60,12 @@ check_covered (const struct inquest *q, const struct verdict *verdict,
                  "leg %u",
                  verdict->source, leg, (uintmax_t)chunk, i);
   }
+  if (file_lacks (q, verdict->events, chunk))
+    violation ("I1",
+               "legs %u and %u differ in chunk %ju, which is not marked in the "
+               "file, whose events are %ju, and the array's %ju",
+               verdict->source, leg, (uintmax_t)chunk,
+               (uintmax_t)q->header.events, (uintmax_t)verdict->events);
 }
 
 /* The kernel resyncs from there on, and, if there is a bitmap, looks at the
@@ -264,6 +281,31 @@ check_re_add (const struct inquest *q, unsigned leg, unsigned out)
                  (uintmax_t)in->header.events_cleared, (uintmax_t)chunk);
 }
 
+/* The same, if the kernel were given the file. */
+static void
+check_re_add_by_file (const struct inquest *q, unsigned leg, unsigned out)
+{
+  const struct oracle_geometry *g = q->geometry;
+  const struct leg_view *in = &q->views[leg], *gone = &q->views[out];
+
+  if (!q->file || header_view_stale (&q->header, in->super.events)
+      || gone->super.events < q->header.events_cleared
+      || in->super.roles[out] <= ROLE_LAST
+      || reference_split (&in->super, &gone->super)
+      || images_same (g, leg, in->image, out, gone->image, g->data, g->size))
+    return;
+  for (uint64_t chunk = 0; chunk < g->chunks; ++chunk)
+    if (file_lacks (q, in->super.events, chunk)
+        && !images_same (g, leg, in->image, out, gone->image,
+                         chunk_start (g, chunk), chunk_length (g, chunk)))
+      violation ("I20",
+                 "leg %u (events %ju) could be added again to leg %u by the "
+                 "file (events_cleared %ju), and they differ in chunk %ju, "
+                 "which is not marked",
+                 out, (uintmax_t)gone->super.events, leg,
+                 (uintmax_t)q->header.events_cleared, (uintmax_t)chunk);
+}
+
 static void
 check_re_adds (const struct inquest *q, const struct verdict *verdict)
 {
@@ -275,8 +317,10 @@ check_re_adds (const struct inquest *q, const struct verdict *verdict)
       continue;
     for (unsigned leg = 0; leg < SIM_LEGS; ++leg)
       if ((verdict->in_sync >> leg & 1)
-          && q->views[leg].super.events == verdict->events)
+          && q->views[leg].super.events == verdict->events) {
         check_re_add (q, leg, i);
+        check_re_add_by_file (q, leg, i);
+      }
   }
 }
 
@@ -327,7 +371,7 @@ check_refused (const struct inquest *q, unsigned n,
 void
 oracle_judge_images (const struct oracle_geometry *geometry,
                      struct disk *const *disks, unsigned n,
-                     const struct model *model)
+                     const struct disk *file, const struct model *model)
 {
   static struct inquest q;
   const unsigned all = (1u << n) - 1;
@@ -338,6 +382,9 @@ oracle_judge_images (const struct oracle_geometry *geometry,
   q.disks = disks;
   q.n = n;
   q.model = model;
+  q.file = file && !file_is_spoiled (geometry, file, 0, 512) ? file : NULL;
+  if (q.file)
+    file_header (geometry, disk_current (file), &q.header);
   reference_look (geometry, disks, n, q.views);
   reference_decide (q.views, all, &wishes, &verdict);
   if (!verdict.refused) {

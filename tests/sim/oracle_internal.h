@@ -13,6 +13,7 @@
 #define MDBITMAP_SIM_ORACLE_INTERNAL_H
 
 #include "array/internal.h"
+#include "format/bitmap_note.h"
 #include "format/bitmap_superblock.h"
 #include "format/superblock.h"
 #include "sim/oracle.h"
@@ -93,6 +94,39 @@ images_same (const struct oracle_geometry *geometry, unsigned leg_a,
              const struct image *a, unsigned leg_b, const struct image *b,
              uint64_t offset, uint64_t length);
 
+/* ---- the bitmap in a file: file_format.c ---- */
+
+extern void
+file_make_geometry (const struct plan *plan, struct oracle_geometry *geometry);
+/* The disk, with that file in its pieces, and other people's bytes around. */
+extern struct disk *
+file_make_disk (const struct plan *plan, const struct oracle_geometry *geometry,
+                const struct image *file);
+/* Bytes of the file that are on this image of its disk. */
+extern void
+file_bytes (const struct oracle_geometry *geometry, const struct image *image,
+            uint64_t offset, void *data, uint64_t length);
+/* The byte of the file at that byte of its disk; false: it is none of it, or
+ * not all of length is.
+ */
+extern bool file_find (const struct oracle_geometry *geometry, uint64_t at,
+                       uint64_t length, uint64_t *offset);
+extern bool file_bit (const struct oracle_geometry *geometry,
+                      const struct image *image, uint64_t chunk);
+extern void file_header (const struct oracle_geometry *geometry,
+                         const struct image *image, struct header_view *view);
+/* Can the bytes that are used be read? */
+extern bool
+file_is_spoiled (const struct oracle_geometry *geometry,
+                 const struct disk *disk, uint64_t offset, uint64_t length);
+/* A note for a leg; and does that block hold one of this array? */
+extern void file_make_note (uint64_t events, const uint8_t uuid[16],
+                            uint8_t block[BITMAP_NOTE_BYTES]);
+/* That it begins like one. */
+extern bool file_seems_noted (const struct oracle_geometry *geometry,
+                              const struct image *image);
+extern bool file_is_note (const uint8_t *block, const uint8_t uuid[16]);
+
 extern bool image_bit (const struct oracle_geometry *geometry,
                        const struct image *image, uint64_t chunk);
 
@@ -115,6 +149,7 @@ struct leg_view {
   bool spoiled;  /* the superblock cannot be read, whatever it says */
   bool headless; /* the header of its bitmap cannot be read */
   bool no_log;   /* its bad-block log has entries, and cannot be read */
+  bool noted;    /* says that the bitmap is in a file */
   bool has_bitmap;
   const struct image *image;
   struct super_view super;
@@ -134,7 +169,15 @@ reference_split (const struct super_view *a, const struct super_view *b);
 
 /* ---- while a world runs ---- */
 
-enum area { AREA_SUPER, AREA_BITMAP, AREA_LOG, AREA_DATA, AREA_NONE };
+enum area {
+  AREA_SUPER,
+  AREA_BITMAP,
+  AREA_LOG,
+  AREA_NOTE,
+  AREA_DATA,
+  AREA_FILE,
+  AREA_NONE
+};
 
 /* An operation that the disk has not done. */
 struct flight {
@@ -147,7 +190,8 @@ struct flight {
   unsigned fiber;             /* that submitted it */
   uint64_t request;           /* of that fiber */
   bool sets, clears; /* a page of the bitmap: bits that were not durable so */
-  uint64_t events;   /* of a superblock, or of the header */
+  uint64_t events;   /* of a superblock, or of the header; of a header of the
+                      * file that says that it is stale: 0 */
   bool clean;        /* of a superblock */
 };
 
@@ -173,6 +217,20 @@ struct leg_watch {
   uint64_t flushed;        /* moment at which the last good flush began */
   struct unflushed unflushed[UNFLUSHED];
   unsigned nunflushed;
+};
+
+/* What is known of the bitmap's file, apart from its disk. */
+struct file_watch {
+  bool astray;        /* see oracle_set_file */
+  bool in_use;        /* the array writes its bitmap to it */
+  uint64_t failed;    /* moment at which the array was seen to have given it
+                       * up; 0: it has not */
+  uint64_t failed_at; /* ... and world time */
+  uint64_t lost;      /* moment at which file_check was seen to have failed */
+  uint64_t lost_at;   /* ... and world time */
+  uint64_t recorded;  /* moment at which nobody could believe it any more */
+  /* A header that says so, since it was given up; or NULL. */
+  const struct io_batch *marked;
 };
 
 /* A request under way in a fiber, as far as its data writes tell. */
@@ -203,7 +261,8 @@ struct oracle {
   uint64_t base_events;                /* of the array when it was assembled */
   uint64_t moment;      /* goes up with each thing that happens */
   uint64_t quiet_since; /* no write, and nothing that was slow */
-  struct leg_watch legs[SIM_LEGS];
+  struct leg_watch legs[SIM_LEGS + 1]; /* the last: the file's disk */
+  struct file_watch file;
   struct flight *spare;
   unsigned used; /* of pool */
   struct request_watch requests[ORACLE_FIBERS];
@@ -252,6 +311,17 @@ extern void
 oracle_done (void *opaque, unsigned leg, const struct io *io, int result);
 extern void oracle_check_bitmap (struct oracle *oracle, unsigned leg,
                                  const struct io *io, struct flight *flight);
+/* One byte of a page of the bitmap changes, and what its bits stand for. */
+extern void
+oracle_check_byte (struct oracle *oracle, uint64_t byte, uint8_t was,
+                   uint8_t is, bool stale, struct flight *flight);
+/* The header of the bitmap that is about to be written: is it right?  then: the
+ * one that is there, on that disk.  True: nobody will believe the bits before
+ * the next header.
+ */
+extern bool oracle_check_header (struct oracle *oracle, unsigned leg,
+                                 const struct header_view *now,
+                                 const struct header_view *then, bool stale);
 extern void
 oracle_check_log (struct oracle *oracle, unsigned leg, const struct io *io);
 /* now: a superblock that is submitted. */
@@ -261,5 +331,26 @@ extern void oracle_check_bad_read (const struct oracle *oracle, unsigned leg,
                                    const struct io *io);
 extern void oracle_check_super (struct oracle *oracle, unsigned leg,
                                 const struct io *io, struct flight *flight);
+
+/* ---- oracle_file.c: rules for the bitmap in a file ---- */
+
+/* A durable header: the leg's, or the file's if that is where it is. */
+extern void oracle_header (const struct oracle *oracle, unsigned leg,
+                           struct header_view *view);
+/* Whatever a crash leaves, nobody will believe what is in the file. */
+extern bool oracle_file_unbelievable (struct oracle *oracle);
+extern void oracle_look_at_file (struct oracle *oracle);
+extern void oracle_check_file (struct oracle *oracle, const struct io *io,
+                               struct flight *flight);
+extern void
+oracle_check_file_marked (struct oracle *oracle, const struct flight *data);
+/* Which says no longer that there is a file. */
+extern void
+oracle_check_note (struct oracle *oracle, unsigned leg, const struct io *io);
+extern void
+oracle_check_file_answer (struct oracle *oracle, enum step_type type,
+                          const struct request_watch *request);
+extern void
+oracle_check_no_file_bits (const struct oracle *oracle, const char *when);
 
 #endif /* MDBITMAP_SIM_ORACLE_INTERNAL_H */

@@ -71,10 +71,17 @@ find_area (const struct oracle *oracle, unsigned leg, const struct io *io)
 
   if (io->type == IO_FLUSH)
     return AREA_NONE;
+  if (leg == SIM_FILE)
+    return AREA_FILE;
   if (io->offset == g->super && io->length <= g->super_length)
     return AREA_SUPER;
   if (within (io->offset, io->length, g->bitmap, g->bitmap_length))
     return AREA_BITMAP;
+  if (g->has_file && io->offset == g->note
+      && io->length
+             == max_u64 (BITMAP_NOTE_BYTES,
+                         disk_limits (oracle->legs[leg].disk)->logical_block))
+    return AREA_NOTE;
   if (g->nbad[leg] > 0
       && within (io->offset, io->length, g->log, g->log_length))
     return AREA_LOG;
@@ -234,6 +241,7 @@ check_data_write (struct oracle *oracle, unsigned leg, const struct io *io,
   for (unsigned i = 0; i < oracle->n; ++i)
     if (oracle_trusted (oracle, i))
       check_marked (oracle, i, flight);
+  oracle_check_file_marked (oracle, flight);
   if (!(oracle->once_in_sync >> leg & 1))
     violation ("I3", "leg %u: is written to, though it never was in sync", leg);
   check_same_bytes (oracle, leg, io);
@@ -291,7 +299,7 @@ check_submit (struct oracle *oracle, unsigned leg, const struct io *io,
       check_data_read (oracle, leg, io);
     return;
   }
-  if (leg >= oracle->n)
+  if (leg >= oracle->n && leg != SIM_FILE)
     violation ("rule 12", "leg %u: it is a spare, and is written to", leg);
   if (oracle->read_only)
     violation ("rule 13", "leg %u: a write of %ju bytes at %ju, read-only", leg,
@@ -304,12 +312,16 @@ check_submit (struct oracle *oracle, unsigned leg, const struct io *io,
   if (oracle_count_in_sync (oracle) == 0)
     violation ("I9", "no leg is in sync");
   check_apart (oracle, leg, flight);
-  if (flight->area == AREA_BITMAP)
+  if (flight->area == AREA_FILE)
+    oracle_check_file (oracle, io, flight);
+  else if (flight->area == AREA_BITMAP)
     oracle_check_bitmap (oracle, leg, io, flight);
   else if (flight->area == AREA_SUPER)
     oracle_check_super (oracle, leg, io, flight);
   else if (flight->area == AREA_LOG)
     oracle_check_log (oracle, leg, io);
+  else if (flight->area == AREA_NOTE)
+    oracle_check_note (oracle, leg, io);
   else
     check_data_write (oracle, leg, io, flight);
   if (!oracle->array->activated)
@@ -402,7 +414,8 @@ bitmap_done (struct oracle *oracle, unsigned leg, const struct flight *flight)
     oracle->moments |= 1u << MOMENT_BITS_DURABLE;
   if (flight->clears && flies_elsewhere (oracle, leg, flight))
     oracle->moments |= 1u << MOMENT_CLEAR;
-  if (flight->events > oracle_super (oracle, leg)->events)
+  if (leg == SIM_FILE ? flight->events > 0
+                      : flight->events > oracle_super (oracle, leg)->events)
     oracle->moments |= 1u << MOMENT_EVENTS;
 }
 
@@ -434,7 +447,7 @@ oracle_done (void *opaque, unsigned leg, const struct io *io, int result)
     read_done (oracle, leg, flight, result);
   else if (flight->area == AREA_DATA)
     data_done (oracle, leg, flight, result);
-  else if (flight->area == AREA_BITMAP)
+  else if (flight->area == AREA_BITMAP || flight->area == AREA_FILE)
     bitmap_done (oracle, leg, flight);
   else if (flight->area == AREA_SUPER)
     super_done (oracle, leg);

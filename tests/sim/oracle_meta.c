@@ -17,6 +17,9 @@
 
 #include "sim/oracle_internal.h"
 
+/* What a file written by us may lead by. */
+#define FILE_LEAD_MAX 8
+
 static bool
 is_write (const struct flight *flight)
 {
@@ -74,7 +77,7 @@ check_clear_leg (struct oracle *oracle, unsigned leg, uint64_t chunk)
   if (disk_has_volatile (disk, start, n))
     violation ("I4", "leg %u: chunk %ju is cleared, and not flushed", leg,
                (uintmax_t)chunk);
-  header_view_of_image (g, disk_durable (disk), &header);
+  oracle_header (oracle, leg, &header);
   if (header.events_cleared < oracle->base_events)
     violation ("I4",
                "leg %u: chunk %ju is cleared, but events_cleared is only %ju "
@@ -114,10 +117,9 @@ check_clear (struct oracle *oracle, uint64_t chunk, bool stale)
     check_clear_leg (oracle, i, chunk);
 }
 
-/* Bits of one byte. */
-static void
-check_byte (struct oracle *oracle, uint64_t byte, uint8_t was, uint8_t is,
-            bool stale, struct flight *flight)
+void
+oracle_check_byte (struct oracle *oracle, uint64_t byte, uint8_t was,
+                   uint8_t is, bool stale, struct flight *flight)
 {
   for (unsigned i = 0; i < 8; ++i) {
     uint64_t chunk = (byte - BITMAP_SUPERBLOCK_BYTES) * 8 + i;
@@ -146,8 +148,7 @@ check_events_cleared (struct oracle *oracle, uint64_t cleared)
   for (unsigned i = 0; i < oracle->n; ++i) {
     if (!oracle_in_sync (oracle, i))
       continue;
-    header_view_of_image (&oracle->geometry,
-                          disk_durable (oracle->legs[i].disk), &header);
+    oracle_header (oracle, i, &header);
     if (header.valid && header.events_cleared >= cleared)
       return; /* it has not moved */
   }
@@ -168,30 +169,31 @@ check_events_cleared (struct oracle *oracle, uint64_t cleared)
   }
 }
 
-/* True: nobody will believe this leg's bits before the next header. */
-static bool
-check_header (struct oracle *oracle, unsigned leg, const struct io *io,
-              bool stale, struct flight *flight)
+bool
+oracle_check_header (struct oracle *oracle, unsigned leg,
+                     const struct header_view *now,
+                     const struct header_view *then, bool stale)
 {
-  struct disk *disk = oracle->legs[leg].disk;
-  struct header_view now, then;
+  const struct disk *disk = oracle->legs[leg].disk;
+  const struct super_view *super =
+      oracle_super (oracle, leg == SIM_FILE ? any_in_sync (oracle) : leg);
 
-  header_view_of_block (io->data, &now);
-  header_view_of_image (&oracle->geometry, disk_durable (disk), &then);
   /* A superblock 0.90 that was torn says nothing. */
-  if (!now.valid
-      || (oracle_super (oracle, leg)->valid
-          && memcmp (now.uuid, oracle_super (oracle, leg)->set_uuid,
-                     sizeof now.uuid)
-                 != 0))
+  if (!now->valid
+      || (super->valid
+          && memcmp (now->uuid, super->set_uuid, sizeof now->uuid) != 0))
     violation ("I14", "leg %u: the header of the bitmap is not valid", leg);
-  if (then.valid && now.events < then.events && !disk_was_faulty (disk))
+  /* A file from the other half of a split brain may be far ahead: it is taken
+   * for damaged, and made anew.
+   */
+  if (then->valid && now->events < then->events && !disk_was_faulty (disk)
+      && !(leg == SIM_FILE
+           && then->events > oracle->base_events + FILE_LEAD_MAX))
     violation ("I14", "leg %u: events of the bitmap go from %ju to %ju", leg,
-               (uintmax_t)then.events, (uintmax_t)now.events);
-  flight->events = now.events;
-  stale |= now.state & BITMAP_STALE;
+               (uintmax_t)then->events, (uintmax_t)now->events);
+  stale |= now->state & BITMAP_STALE;
   if (!stale)
-    check_events_cleared (oracle, now.events_cleared);
+    check_events_cleared (oracle, now->events_cleared);
   return stale;
 }
 
@@ -202,7 +204,7 @@ oracle_check_bitmap (struct oracle *oracle, unsigned leg, const struct io *io,
   const struct oracle_geometry *g = &oracle->geometry;
   const struct image *durable = disk_durable (oracle->legs[leg].disk);
   const uint64_t used = bitmap_bytes (g->chunks);
-  struct header_view header;
+  struct header_view header, now;
   uint8_t block[512];
   bool stale;
 
@@ -211,8 +213,11 @@ oracle_check_bitmap (struct oracle *oracle, unsigned leg, const struct io *io,
                (uintmax_t)io->length, (uintmax_t)(io->offset - g->bitmap));
   header_view_of_image (g, durable, &header);
   stale = header_view_stale (&header, oracle->array->events);
-  if (io->offset == g->bitmap)
-    stale = check_header (oracle, leg, io, stale, flight);
+  if (io->offset == g->bitmap) {
+    header_view_of_block (io->data, &now);
+    flight->events = now.events;
+    stale = oracle_check_header (oracle, leg, &now, &header, stale);
+  }
   for (uint64_t at = 0; at < io->length; at += sizeof block) {
     uint64_t byte = io->offset - g->bitmap + at;
 
@@ -222,7 +227,8 @@ oracle_check_bitmap (struct oracle *oracle, unsigned leg, const struct io *io,
     for (unsigned i = 0; i < sizeof block; ++i, ++byte)
       if (block[i] != io->data[at + i] && byte >= BITMAP_SUPERBLOCK_BYTES
           && byte < used)
-        check_byte (oracle, byte, block[i], io->data[at + i], stale, flight);
+        oracle_check_byte (oracle, byte, block[i], io->data[at + i], stale,
+                           flight);
   }
 }
 
@@ -258,11 +264,24 @@ check_losers (const struct oracle *oracle, unsigned leg,
                  now->roles[i]);
 }
 
+/* What the leg says already: where its block has the note as well, both are
+ * written.
+ */
+static bool
+says_again (struct oracle *oracle, unsigned leg, const struct super_view *now)
+{
+  const struct super_view *then = oracle_super (oracle, leg);
+
+  return oracle->geometry.has_file && then->valid && then->events == now->events
+         && super_view_same (then, now);
+}
+
 /* Rule 6 and I14, leg by leg. */
 static void
 check_order (struct oracle *oracle, unsigned leg, const struct super_view *now)
 {
   const bool several = oracle_count_in_sync (oracle) > 1;
+  const bool again = says_again (oracle, leg, now);
   struct header_view header;
 
   for (unsigned i = 0; i < oracle->n; ++i) {
@@ -272,9 +291,8 @@ check_order (struct oracle *oracle, unsigned leg, const struct super_view *now)
       continue;
     if (now->roles[i] > ROLE_LAST)
       violation ("I9", "leg %u: is in sync, and recorded as faulty", i);
-    header_view_of_image (&oracle->geometry,
-                          disk_durable (oracle->legs[i].disk), &header);
-    if (oracle->geometry.has_bitmap
+    oracle_header (oracle, i, &header);
+    if ((oracle->geometry.has_bitmap || oracle->file.in_use) && !again
         && (!header.valid || header.events < now->events))
       violation ("I14",
                  "leg %u: a superblock with events %ju is submitted, and the "
@@ -379,10 +397,14 @@ oracle_check_super (struct oracle *oracle, unsigned leg, const struct io *io,
     violation ("rule 5",
                "leg %u: is not in sync, and its superblock is written", leg);
   oracle_check_has_bad (oracle, leg, &now);
+  if (oracle->geometry.has_file
+      && io->offset + io->length > oracle->geometry.note
+      && io->offset < oracle->geometry.note)
+    oracle_check_note (oracle, leg, io);
   flight->events = now.events;
   flight->clean = now.clean;
   check_order (oracle, leg, &now);
   check_waves (oracle, leg);
-  if (now.clean)
+  if (now.clean && !says_again (oracle, leg, &now))
     check_clean (oracle, &now);
 }

@@ -19,21 +19,14 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "base/bytes.h"
-#include "format/bitmap_superblock.h"
-#include "sim/chance.h"
-#include "sim/plan.h"
+#include "sim/plan_internal.h"
 
 #define MICROSECOND UINT64_C (1000)
 #define MILLISECOND UINT64_C (1000000)
 #define SECOND      UINT64_C (1000000000)
 
 #define MAX_STEPS 100
-#define BIG_SIZE  (512 * KiB) /* arrays from here on are slow */
 #define HOT       3
-
-/* The last bit of the bitmap's first page. */
-#define PAGE_EDGE ((BITMAP_PAGE_BYTES - BITMAP_SUPERBLOCK_BYTES) * 8 - 1)
 
 enum subject {
   SUBJECT_ANY,
@@ -43,119 +36,7 @@ enum subject {
   SUBJECT_FLUSHES,  /* that fail on the source of a resync, beside slow ones */
 };
 
-static uint64_t
-draw (uint64_t n)
-{
-  return choose (CHANCE_PLAN, n);
-}
-
-static bool
-odds (uint64_t n, uint64_t per)
-{
-  return chance (CHANCE_PLAN, n, per);
-}
-
-/* From a to b. */
-static uint64_t
-between (uint64_t a, uint64_t b)
-{
-  return a + draw (b - a + 1);
-}
-
-#define ONE_OF(list) ((list)[draw (sizeof (list) / sizeof ((list)[0]))])
-
-/* ---- the array ---- */
-
-static uint64_t
-draw_chunks (void)
-{
-  static const uint64_t edges[] = { 1, 7, 8 };
-  static const uint64_t big[] = { 2047, 2048, 2049, 2049 };
-
-  if (odds (1, 100))
-    return odds (1, 3) ? between (PAGE_EDGE + 2, 31000) : ONE_OF (big);
-  if (odds (1, 4))
-    return ONE_OF (edges);
-  return between (2, 16);
-}
-
-static void
-draw_metadata (struct plan *plan)
-{
-  static const unsigned versions[] = { PLAN_1_2, PLAN_1_2,  PLAN_1_2, PLAN_1_1,
-                                       PLAN_1_0, PLAN_0_90, PLAN_0_90 };
-
-  plan->metadata = ONE_OF (versions);
-  if (plan->metadata == PLAN_0_90)
-    plan->size = round_up (plan->size, 1024);
-  if (odds (1, 3))
-    plan->numbering = 1 + (unsigned)draw (1000);
-  plan->spare = plan->legs < PLAN_LEGS && odds (1, 12);
-  if (plan->size >= BIG_SIZE)
-    return;
-  plan->no_bitmap = odds (1, 10);
-  if (plan->no_bitmap && odds (1, 2))
-    plan->resync_from = 512 * draw (plan->size / 512);
-}
-
-static void
-draw_array (struct plan *plan)
-{
-  uint64_t chunks = draw_chunks ();
-
-  plan->legs = 2;
-  if (odds (1, 4))
-    plan->legs = odds (1, 6) ? 4 : 3;
-  plan->chunk = chunks > 16 ? 512 : 512u << draw (4);
-  plan->size = chunks * plan->chunk;
-  if (plan->chunk > 512 && odds (1, 3))
-    plan->size -= 512 * between (1, plan->chunk / 512 - 1);
-  plan->cell = chunks <= 16 && odds (1, 4) ? 128 : 512;
-  for (unsigned i = 0; i < plan->legs; ++i)
-    plan->logical_block[i] = 512;
-  /* mdadm makes no bitmap with chunks of less than 4 KiB; we do, but not
-   * where a chunk would be less than a block.
-   */
-  if (plan->chunk == 4096 && odds (1, 3)) {
-    plan->logical_block[draw (plan->legs)] = 4096;
-    plan->size = round_up (plan->size, 4096);
-  }
-  if (odds (1, 8))
-    plan->write_mostly = 1u << draw (plan->legs);
-  plan->reaped = odds (1, 2);
-  plan->starts_clean = odds (1, 2);
-  draw_metadata (plan);
-}
-
-static void
-draw_bad_blocks (struct plan *plan)
-{
-  const uint64_t sectors = plan->size / 512;
-  unsigned leg = (unsigned)draw (plan->legs);
-
-  if (plan->metadata == PLAN_0_90 || plan->size >= BIG_SIZE || !odds (1, 8))
-    return;
-  plan->nbad = 1 + (unsigned)draw (PLAN_BAD);
-  for (unsigned i = 0; i < plan->nbad; ++i) {
-    struct plan_bad *bad = &plan->bad[i];
-    uint64_t first = draw (sectors);
-
-    if (odds (1, 4))
-      leg = (unsigned)draw (plan->legs);
-    bad->leg = leg;
-    bad->offset = first * 512;
-    bad->length =
-        512 * between (1, min_u64 (odds (1, 3) ? 16 : 3, sectors - first));
-  }
-}
-
 /* ---- faults ---- */
-
-static unsigned
-rate (unsigned n, const unsigned *rates, uint64_t share)
-{
-  return odds (1, share) ? rates[draw (n)] : 0;
-}
 
 static void
 draw_faults (struct plan *plan)
@@ -518,6 +399,33 @@ draw_trouble (struct draft *draft, unsigned epoch, uint64_t spared)
   }
 }
 
+static void
+draw_file_trouble (struct plan *plan, unsigned epoch)
+{
+  static const enum step_type types[] = { STEP_FAIL_FILE, STEP_VANISH_FILE,
+                                          STEP_HANG_FILE };
+  struct step *step = add_step (plan, STEP_SLEEP, epoch, PLAN_CLIENTS);
+
+  step->length = odds (1, 3) ? draw_sleep (plan) : between (1, 5 * MILLISECOND);
+  step = add_step (plan, ONE_OF (types), epoch, PLAN_CLIENTS);
+  if (step->type == STEP_HANG_FILE)
+    step->length = odds (1, 3) ? between (MILLISECOND, SECOND)
+                               : between (1, 3 * plan->leg_timeout);
+}
+
+/* Mostly it is given. */
+static unsigned
+draw_bitmap (void)
+{
+  static const unsigned bitmaps[] = {
+    PLAN_BITMAP_GIVEN, PLAN_BITMAP_GIVEN,     PLAN_BITMAP_GIVEN,
+    PLAN_BITMAP_GIVEN, PLAN_BITMAP_GIVEN,     PLAN_BITMAP_NONE,
+    PLAN_BITMAP_NONE,  PLAN_BITMAP_FORGOTTEN, PLAN_BITMAP_UNTOLD,
+  };
+
+  return ONE_OF (bitmaps);
+}
+
 /* The source fails while resync and the first requests are under way. */
 static void
 draw_early_loss (struct plan *plan)
@@ -592,9 +500,14 @@ draw_epochs (struct draft *draft)
     while (n-- > 0)
       draw_request (draft, i);
     for (n = last ? trouble : draw (trouble + 1); n > 0; --n) {
-      draw_trouble (draft, i, spared);
+      if (plan->bitmap_file != PLAN_NO_FILE && odds (1, 2))
+        draw_file_trouble (plan, i);
+      else
+        draw_trouble (draft, i, spared);
       trouble--;
     }
+    if (plan->bitmap_file != PLAN_NO_FILE)
+      plan->epoch[i].bitmap = draw_bitmap ();
     draw_end (draft, i);
   }
 }
@@ -641,7 +554,7 @@ plan_new (uint64_t seed)
   plan->steps = calloc (MAX_STEPS, sizeof plan->steps[0]);
   if (!plan->steps)
     abort ();
-  draw_array (plan);
+  plan_draw_array (plan);
   draft.subject = draw_subject (plan);
   switch (draft.subject) {
   case SUBJECT_CROWD:
@@ -662,7 +575,7 @@ plan_new (uint64_t seed)
   }
   if (plan->metadata == PLAN_0_90)
     plan->size = round_up (plan->size, 1024);
-  draw_bad_blocks (plan);
+  plan_draw_bad_blocks (plan);
   plan->resync_from = min_u64 (plan->resync_from, plan->size);
   draw_world (plan);
   draft.clients = PLAN_CLIENTS;

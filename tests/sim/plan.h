@@ -23,6 +23,22 @@
 /* Of the superblocks.  0 in plans that say nothing. */
 enum plan_metadata { PLAN_1_2, PLAN_1_1, PLAN_1_0, PLAN_0_90 };
 
+/* Where the bitmap is, if not on the legs, and how it is written. */
+enum plan_file {
+  PLAN_NO_FILE,
+  PLAN_FILE_DIRECT,
+  PLAN_FILE_EXTENT,
+  PLAN_FILE_PAGECACHE
+};
+
+/* What is said of it when the array is started. */
+enum plan_bitmap {
+  PLAN_BITMAP_GIVEN,
+  PLAN_BITMAP_NONE,
+  PLAN_BITMAP_FORGOTTEN, /* nothing; if that is refused the file is given */
+  PLAN_BITMAP_UNTOLD,    /* nothing; if that is refused: none */
+};
+
 enum step_type {
   /* by a client, one after the other */
   STEP_READ,
@@ -37,10 +53,13 @@ enum step_type {
   STEP_VANISH_LEG, /* fails; is back, with what is durable, next epoch */
   STEP_HANG_LEG,   /* hangs, for length nanoseconds */
   STEP_RESTART_LEG,
-  STEP_SPOIL_LEG, /* sectors [offset, offset + length) of the data */
-  STEP_STOP,      /* array_stop and array_close; ends the epoch */
-  STEP_STOP_BUSY, /* the same, but array_stop does not wait for the clients */
-  STEP_CRASH,     /* ends the epoch, then and there */
+  STEP_SPOIL_LEG,   /* sectors [offset, offset + length) of the data */
+  STEP_FAIL_FILE,   /* the disk of the bitmap's file fails, in this epoch */
+  STEP_VANISH_FILE, /* fails; there is no such file next epoch */
+  STEP_HANG_FILE,   /* hangs, for length nanoseconds */
+  STEP_STOP,        /* array_stop and array_close; ends the epoch */
+  STEP_STOP_BUSY,   /* the same, but array_stop does not wait for the clients */
+  STEP_CRASH,       /* ends the epoch, then and there */
   STEP_TYPES
 };
 
@@ -59,6 +78,7 @@ struct epoch {
   unsigned order;    /* of presentation: a permutation, as a number */
   uint64_t crash_at; /* step of the world; 0: only where a STEP says so */
   bool kill;         /* where it ends, crash or stop, the power stays on */
+  unsigned bitmap;   /* enum plan_bitmap; only with a file */
 };
 
 /* Bytes of the array that are in the bad-block log of a leg when it begins, and
@@ -78,9 +98,16 @@ struct plan {
   uint32_t logical_block[PLAN_LEGS]; /* bytes */
   unsigned write_mostly;             /* bit n: leg n */
   unsigned metadata;                 /* enum plan_metadata */
-  unsigned numbering; /* not 0: slots, dev_numbers, and the numbers of legs
-                       * are not the same */
-  bool no_bitmap;     /* on the legs */
+  unsigned numbering;   /* not 0: slots, dev_numbers, and the numbers of legs
+                         * are not the same */
+  bool no_bitmap;       /* on the legs */
+  unsigned bitmap_file; /* enum plan_file; then no_bitmap is ignored */
+  uint32_t file_block;  /* bytes: logical block of its disk */
+  bool file_short;      /* it ends with the last bit, as mdadm's do */
+  bool file_noted;      /* the legs say that there is one */
+  bool file_stops;      /* on-bitmap-error=stop */
+  unsigned file_check_error; /* per 1,000,000 times that file_check asks */
+  struct disk_faults file_faults;
   uint64_t
       resync_from; /* bytes; not clean and no bitmap: legs are equal below */
   bool spare;      /* there is one more leg, which is a spare */

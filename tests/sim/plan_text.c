@@ -33,6 +33,9 @@ static const char *const step_names[STEP_TYPES] = {
   [STEP_HANG_LEG] = "hang-leg",
   [STEP_RESTART_LEG] = "restart-leg",
   [STEP_SPOIL_LEG] = "spoil-leg",
+  [STEP_FAIL_FILE] = "fail-file",
+  [STEP_VANISH_FILE] = "vanish-file",
+  [STEP_HANG_FILE] = "hang-file",
   [STEP_STOP] = "stop",
   [STEP_STOP_BUSY] = "stop-busy",
   [STEP_CRASH] = "crash",
@@ -78,6 +81,12 @@ static const struct field array_fields[] = {
   FIELD (plan, no_bitmap, "no-bitmap"),
   FIELD (plan, resync_from, "resync-from"),
   FIELD (plan, spare, "spare"),
+  FIELD (plan, bitmap_file, "bitmap-file"),
+  FIELD (plan, file_block, "file-block"),
+  FIELD (plan, file_short, "file-short"),
+  FIELD (plan, file_noted, "file-noted"),
+  FIELD (plan, file_stops, "file-stops"),
+  FIELD (plan, file_check_error, "file-check-error"),
   { NULL, 0, 0 },
 };
 
@@ -115,11 +124,9 @@ static const struct field bad_fields[] = {
 };
 
 static const struct field epoch_fields[] = {
-  FIELD (epoch, read_only, "read-only"),
-  FIELD (epoch, order, "order"),
-  FIELD (epoch, crash_at, "crash-at"),
-  FIELD (epoch, kill, "kill"),
-  { NULL, 0, 0 },
+  FIELD (epoch, read_only, "read-only"), FIELD (epoch, order, "order"),
+  FIELD (epoch, crash_at, "crash-at"),   FIELD (epoch, kill, "kill"),
+  FIELD (epoch, bitmap, "bitmap"),       { NULL, 0, 0 },
 };
 
 static const struct field step_fields[] = {
@@ -195,6 +202,10 @@ plan_print (const struct plan *plan, FILE *to)
   for (unsigned i = 0; i < plan->legs; ++i) {
     fprintf (to, "leg %u %" PRIu32, i, plan->logical_block[i]);
     print_fields (to, fault_fields, &plan->faults[i]);
+  }
+  if (plan->bitmap_file != PLAN_NO_FILE) {
+    fprintf (to, "file");
+    print_fields (to, fault_fields, &plan->file_faults);
   }
   for (unsigned i = 0; i < plan->nbad; ++i) {
     fprintf (to, "bad");
@@ -336,6 +347,8 @@ parse_line (char *line, struct plan *plan)
   if (strcmp (kind, "bad") == 0)
     return plan->nbad < PLAN_BAD
            && parse_fields (&words, bad_fields, &plan->bad[plan->nbad++]);
+  if (strcmp (kind, "file") == 0)
+    return parse_fields (&words, fault_fields, &plan->file_faults);
   if (strcmp (kind, "world") == 0)
     return parse_world (&words, plan);
   if (strcmp (kind, "epoch") == 0)
@@ -390,6 +403,14 @@ valid_metadata (const struct plan *plan)
       || (plan->spare && plan->legs == PLAN_LEGS)
       || plan->resync_from % 512 != 0 || plan->resync_from > plan->size)
     return false;
+  if (plan->bitmap_file > PLAN_FILE_PAGECACHE
+      || (plan->bitmap_file != PLAN_NO_FILE
+          && (plan->resync_from > 0
+              || (plan->file_block != 512 && plan->file_block != 4096))))
+    return false;
+  for (unsigned i = 0; i < plan->epochs; ++i)
+    if (plan->epoch[i].bitmap > PLAN_BITMAP_UNTOLD)
+      return false;
   for (unsigned i = 0; i < plan->nbad; ++i) {
     const struct plan_bad *bad = &plan->bad[i];
 

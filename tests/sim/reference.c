@@ -13,6 +13,7 @@
  *   I3b      what is not on record as lost must be there; who only reads may
  *            do without.
  *   rule 14  what cannot be read or understood is not used.
+ *   I24      a bitmap in a file that the legs speak of is not forgotten.
  *
  * When several legs are the freshest, what any of them has on record is on
  * record: a loss, and that the array is not clean.
@@ -25,6 +26,20 @@
 #include <string.h>
 
 #include "sim/oracle_internal.h"
+
+static void
+look_at_note (const struct oracle_geometry *geometry, const struct disk *disk,
+              struct leg_view *view)
+{
+  uint8_t block[BITMAP_NOTE_BYTES];
+
+  view->noted = false;
+  if (!geometry->has_file || !view->super.valid
+      || disk_is_spoiled (disk, geometry->note, sizeof block))
+    return;
+  image_read (view->image, geometry->note, block, sizeof block);
+  view->noted = file_is_note (block, view->super.set_uuid);
+}
 
 void
 reference_look (const struct oracle_geometry *geometry,
@@ -50,6 +65,7 @@ reference_look (const struct oracle_geometry *geometry,
         view->super.has_bad
         && disk_is_spoiled (disks[i], geometry->log, geometry->log_length);
     header_view_of_image (geometry, view->image, &view->header);
+    look_at_note (geometry, disks[i], view);
   }
 }
 
@@ -289,13 +305,33 @@ reference_decide (const struct leg_view views[SIM_LEGS], unsigned given,
     refuse (verdict, "no bitmap can be read");
 }
 
+/* What the user says of the bitmap, and what the legs say. */
+static void
+check_bitmap (const struct leg_view *views, const struct disk *file,
+              const struct wishes *wishes, struct verdict *verdict)
+{
+  bool noted = false;
+
+  for (unsigned i = 0; i < SIM_LEGS; ++i)
+    noted |= (verdict->in_sync >> i & 1) && views[i].noted;
+  if (verdict->refused || wishes->read_only)
+    return;
+  if (wishes->bitmap == ARRAY_BITMAP_AUTO && noted)
+    refuse (verdict, "the file is forgotten");
+  if (wishes->bitmap == ARRAY_BITMAP_FILE && !file)
+    refuse (verdict, "there is no such file");
+  verdict->bitmap = verdict->refused;
+}
+
 void
 reference_assemble (const struct oracle_geometry *geometry,
                     struct disk *const *disks, unsigned n,
-                    const struct wishes *wishes, struct verdict *verdict)
+                    const struct disk *file, const struct wishes *wishes,
+                    struct verdict *verdict)
 {
   static struct leg_view views[SIM_LEGS];
 
   reference_look (geometry, disks, n, views);
   reference_decide (views, (1u << SIM_LEGS) - 1, wishes, verdict);
+  check_bitmap (views, file, wishes, verdict);
 }

@@ -62,6 +62,14 @@ watch_done (void *opaque, unsigned leg, const struct io *io, int result)
   watcher->done (watcher->opaque, leg, io, result);
 }
 
+/* The file that array_open will find, or NULL. */
+static struct disk *
+life_given_file (const struct life *life)
+{
+  return life->bitmap == ARRAY_BITMAP_FILE && life->file_gone == 0 ? life->file
+                                                                   : NULL;
+}
+
 void
 life_begin (struct life *life, const struct world_options *options)
 {
@@ -81,6 +89,8 @@ life_begin (struct life *life, const struct world_options *options)
   life->watcher.opaque = life;
   legs_attach (life->world, life->disks, run->plan->legs + run->plan->spare,
                &life->watcher);
+  oracle_set_file (life->oracle, life->file, life->apart);
+  legs_attach_file (life->world, life_given_file (life), &run->geometry.file);
 }
 
 void
@@ -102,6 +112,8 @@ life_free (struct life *life)
       disk_free (life->absent[i]);
     life->disks[i] = life->absent[i] = NULL;
   }
+  disk_free (life->file);
+  life->file = NULL;
   model_free (life->model);
   life->model = NULL;
 }
@@ -141,12 +153,15 @@ compare_open (struct life *life)
   unsigned in_sync;
 
   trace_mix ((uint64_t)life->opened);
-  if (life->opened == 0 && verdict->refused)
+  /* A note that cannot be read says nothing. */
+  if (life->opened == 0 && verdict->refused
+      && !(verdict->bitmap && any_faulty (life)))
     violation ("I12", "assembly accepts what must be refused: %s",
                verdict->why);
   if (life->opened != 0) {
     run_counters.refused++;
-    if (!verdict->refused && !any_faulty (life))
+    if (!verdict->refused && !any_faulty (life)
+        && !(life->file && disk_was_faulty (life->file)))
       violation ("I25", "assembly refuses (%s) what is whole: legs %x in sync",
                  strerror (-life->opened), verdict->in_sync);
     return;
@@ -243,6 +258,8 @@ life_set_faults (struct life *life)
       disk_set_faults (life->disks[i], &plan->faults[i]);
       life->faults = true;
     }
+  if (life->file)
+    disk_set_faults (life->file, &plan->file_faults);
 }
 
 void
@@ -251,7 +268,8 @@ life_wishes (const struct life *life, struct wishes *wishes)
   *wishes = (struct wishes){ .degraded = life->degraded,
                              .read_only = life->read_only,
                              .forced = life->forced,
-                             .source = life->source };
+                             .source = life->source,
+                             .bitmap = life->bitmap };
 }
 
 static void
@@ -261,7 +279,7 @@ ask_reference (struct life *life)
 
   life_wishes (life, &wishes);
   reference_assemble (&life->run->geometry, life->disks, life->run->plan->legs,
-                      &wishes, &life->verdict);
+                      life_given_file (life), &wishes, &life->verdict);
 }
 
 bool
@@ -289,6 +307,22 @@ life_choose_degraded (struct life *life)
 
 /* ---- the lives of a plan ---- */
 
+static const char *
+bitmap_string (const struct life *life)
+{
+  if (!life->file)
+    return "";
+  switch (life->bitmap) {
+  case ARRAY_BITMAP_NONE:
+    return ", bitmap=none";
+  case ARRAY_BITMAP_FILE:
+    return life->file_gone ? ", with a file that is not there"
+                           : ", with the file";
+  default:
+    return ", without a word on the bitmap";
+  }
+}
+
 /* When to look at what a crash would leave: at the moments that matter, each
  * of them often at first, and now and then at any other time.
  */
@@ -306,6 +340,27 @@ check_sometimes (struct life *life)
   run->checks_left--;
   run->checked[moment]++;
   crash_check (life, moment);
+}
+
+/* One that has failed is back as well, and must not be believed. */
+static void
+replace_file (struct life *life, bool kill)
+{
+  struct disk *file = life->file, *next;
+
+  if (!file)
+    return;
+  if (kill)
+    next = disk_after_kill (file);
+  else
+    next = disk_after_crash (
+        file, (enum disk_loss)choose (CHANCE_CRASH, DISK_LOSSES));
+  if (life->file_gone > 0)
+    life->file_gone--;
+  if (disk_state (file) == DISK_VANISHED)
+    life->file_gone = 1;
+  disk_free (file);
+  life->file = next;
 }
 
 /* A disk that has failed for good stays away; one that has vanished is back
@@ -332,6 +387,7 @@ replace_disks (struct life *life, const struct plan *plan, bool kill)
       life->disks[i] = next;
     disk_free (disk);
   }
+  replace_file (life, kill);
   if (plan->spare) {
     struct disk *spare = life->disks[plan->legs];
 
@@ -350,8 +406,8 @@ run_epoch (struct life *life, const struct plan *plan, unsigned number)
   life->order = epoch->order;
   life->crash_step = epoch->crash_at;
   life_begin (life, &plan->world);
-  trace ("epoch %u: legs given, degraded=%d%s", number, life->degraded,
-         life->read_only ? ", read-only" : "");
+  trace ("epoch %u: legs given, degraded=%d%s%s", number, life->degraded,
+         life->read_only ? ", read-only" : "", bitmap_string (life));
   clients_start (life);
   life->each = check_sometimes;
   ended = life_run (life);
@@ -359,6 +415,54 @@ run_epoch (struct life *life, const struct plan *plan, unsigned number)
          epoch->kill ? ", the power stays on" : "");
   replace_disks (life, plan, epoch->kill);
   life_end (life);
+}
+
+/* Something is said of the bitmap that must be refused, and is. */
+static void
+run_refused (struct life *life, const struct plan *plan)
+{
+  life->crash_step = 0;
+  life_begin (life, &plan->world);
+  trace ("to be refused: %s%s", life->verdict.why, bitmap_string (life));
+  clients_start (life);
+  life->each = NULL;
+  (void)life_run (life);
+  replace_disks (life, plan, true);
+  life_end (life);
+}
+
+/* False: it is refused, and not for what is said of the bitmap. */
+static bool
+choose_life (struct life *life, const struct epoch *epoch, int bitmap)
+{
+  life->bitmap = life->file ? bitmap : ARRAY_BITMAP_AUTO;
+  life_set_faults (life);
+  life->read_only = epoch->read_only;
+  return life_choose_degraded (life);
+}
+
+static bool
+begin_epoch (struct life *life, const struct plan *plan, unsigned number)
+{
+  static const int first[] = {
+    [PLAN_BITMAP_GIVEN] = ARRAY_BITMAP_FILE,
+    [PLAN_BITMAP_NONE] = ARRAY_BITMAP_NONE,
+    [PLAN_BITMAP_FORGOTTEN] = ARRAY_BITMAP_AUTO,
+    [PLAN_BITMAP_UNTOLD] = ARRAY_BITMAP_AUTO,
+  };
+  const struct epoch *epoch = &plan->epoch[number];
+  int bitmap = first[epoch->bitmap];
+
+  while (!choose_life (life, epoch, bitmap)) {
+    if (!life->verdict.bitmap)
+      return false;
+    run_refused (life, plan);
+    bitmap =
+        bitmap == ARRAY_BITMAP_AUTO && epoch->bitmap == PLAN_BITMAP_FORGOTTEN
+            ? ARRAY_BITMAP_FILE
+            : ARRAY_BITMAP_NONE;
+  }
+  return true;
 }
 
 void
@@ -370,20 +474,21 @@ run_plan (const struct plan *plan)
   chance_seed (plan->seed);
   run_counters.runs++;
   life.model = model_new (plan->size, plan->cell);
-  oracle_format (plan, life.model, life.disks, &run.geometry);
+  oracle_format (plan, life.model, life.disks, &life.file, &run.geometry);
   life.in_sync = (1u << plan->legs) - 1;
   for (unsigned i = 0; i < plan->epochs; ++i) {
     struct disk *images[PLAN_LEGS];
 
     if (i > 0) {
-      oracle_judge_images (&run.geometry, life.disks, plan->legs, life.model);
+      oracle_judge_images (&run.geometry, life.disks, plan->legs, life.file,
+                           life.model);
       for (unsigned k = 0; k < plan->legs; ++k)
         images[k] = life.disks[k] ? disk_after_kill (life.disks[k]) : NULL;
-      crash_check_images (&life, images, MOMENT_NONE);
+      crash_check_images (&life, images,
+                          life.file ? disk_after_kill (life.file) : NULL,
+                          MOMENT_NONE);
     }
-    life_set_faults (&life);
-    life.read_only = plan->epoch[i].read_only;
-    if (!life_choose_degraded (&life))
+    if (!begin_epoch (&life, plan, i))
       break;
     run_epoch (&life, plan, i);
   }

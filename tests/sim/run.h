@@ -40,6 +40,9 @@ struct life {
   struct world *world;
   struct disk *disks[PLAN_LEGS];  /* by leg; NULL: not given */
   struct disk *absent[PLAN_LEGS]; /* exists, but is not given this time */
+  struct disk *file;              /* the bitmap's; NULL: the plan has none */
+  unsigned file_gone; /* epochs to come in which nobody can open it */
+  int bitmap;         /* enum array_bitmap: what the user says */
   struct model *model;
   struct oracle *oracle; /* in the world's memory */
   struct array *array;   /* the same; NULL before open, and after close */
@@ -100,11 +103,11 @@ life_model_end (const struct life *life, struct model *model, bool kill);
 /* ---- crash.c: look at what a crash of this life now would leave ---- */
 
 extern void crash_check (struct life *life, enum oracle_moment moment);
-/* The same for these images of the life's disks (NULL: none), which it takes.
- * moment as above.
+/* The same for these images of the life's disks (NULL: none), which it takes,
+ * and of its file.  moment as above.
  */
 extern void crash_check_images (struct life *life, struct disk **images,
-                                enum oracle_moment moment);
+                                struct disk *file, enum oracle_moment moment);
 /* How to assemble the life's disks: sets degraded and verdict.  False: only
  * in a way that must be refused.
  */

@@ -136,7 +136,7 @@ struct knob {
   unsigned *number;
   unsigned simple;
 };
-#define KNOBS (7 * PLAN_LEGS + 3 * PLAN_EPOCHS + 11)
+#define KNOBS (7 * PLAN_LEGS + 4 * PLAN_EPOCHS + 22)
 
 struct knobs {
   struct knob list[KNOBS];
@@ -174,7 +174,19 @@ list_knobs (struct plan *plan, struct knobs *knobs)
     add_flag (knobs, &plan->epoch[i].kill, false);
     add_flag (knobs, &plan->epoch[i].read_only, false);
     add_number (knobs, &plan->epoch[i].order, 0);
+    add_number (knobs, &plan->epoch[i].bitmap, PLAN_BITMAP_GIVEN);
   }
+  add_number (knobs, &plan->file_faults.slow, 0);
+  add_number (knobs, &plan->file_faults.hang, 0);
+  add_number (knobs, &plan->file_faults.read_error, 0);
+  add_number (knobs, &plan->file_faults.write_error, 0);
+  add_number (knobs, &plan->file_faults.flush_error, 0);
+  add_number (knobs, &plan->file_faults.latent, 0);
+  add_number (knobs, &plan->file_check_error, 0);
+  add_number (knobs, &plan->bitmap_file, PLAN_NO_FILE);
+  add_flag (knobs, &plan->file_short, false);
+  add_flag (knobs, &plan->file_noted, false);
+  add_flag (knobs, &plan->file_stops, false);
   add_number (knobs, &plan->world.jump_per_1000000, 0);
   add_number (knobs, &plan->world.change_points, 0);
   add_number (knobs, &plan->write_mostly, 0);
