@@ -4,12 +4,16 @@
 /* Kills the server with -9 under load, again and again, and checks what is
  * left.
  *
- *   kill ROUNDS CONNECTIONS DEPTH SEED DIRECTORY LEG,LEG... COMMAND...
+ *   kill [-v] [-b FILE] ROUNDS CONNECTIONS DEPTH SEED DIRECTORY LEG,LEG...
+ *        COMMAND...
  *
  * COMMAND is nbdkit with everything but its socket.  Each round starts it,
  * reads all sectors, waits for the resync, reads again, compares both legs'
  * files with what was read, writes for a while and kills.  Every fourth
  * round kills once more before the resync has ended.
+ *
+ * With -b the bitmap is in that file: after each kill as many chunks must be
+ * resynced as it has marked, and it must never be stale.
  *
  * The history of a sector.  Each write gives it the next version, and the
  * bytes of a sector tell its number, its version and whether it is whole.
@@ -85,6 +89,7 @@ struct thread {
 
 static unsigned nthreads, depth, nlegs;
 static bool volatile_legs;
+static const char *bitmap_file;
 static char *legs[MAX_LEGS];
 static char sock[108], logfile[4096];
 static char **command;
@@ -399,18 +404,26 @@ kill_server (void)
   server = 0;
 }
 
-static bool
-log_says (const char *text)
+/* The first line of the log with that text; NULL: none. */
+static const char *
+log_line (const char *text, char *line, size_t room)
 {
   FILE *fp = fopen (logfile, "r");
-  char line[4096];
   bool found = false;
 
-  while (fp && !found && fgets (line, sizeof line, fp))
+  while (fp && !found && fgets (line, (int)room, fp))
     found = strstr (line, text) != NULL;
   if (fp)
     fclose (fp);
-  return found;
+  return found ? line : NULL;
+}
+
+static bool
+log_says (const char *text)
+{
+  char line[4096];
+
+  return log_line (text, line, sizeof line) != NULL;
 }
 
 static void
@@ -532,6 +545,60 @@ check_legs (void)
   free (bytes);
 }
 
+/* ---- the bitmap in a file ---- */
+
+static uint64_t
+little_endian (const uint8_t *bytes, unsigned n)
+{
+  uint64_t value = 0;
+
+  while (n-- > 0)
+    value = value << 8 | bytes[n];
+  return value;
+}
+
+/* Chunks that the file has marked, while no server runs. */
+static uint64_t
+marked_chunks (void)
+{
+  uint64_t chunks, sectors, marked = 0;
+  uint8_t header[256], byte;
+  int fd = open (bitmap_file, O_RDONLY);
+
+  if (fd == -1 || pread (fd, header, sizeof header, 0) != sizeof header
+      || memcmp (header, "bitm", 4) != 0)
+    die ("%s: cannot be read as a bitmap", bitmap_file);
+  sectors = little_endian (header + 52, 4) / SECTOR;
+  chunks = (little_endian (header + 40, 8) + sectors - 1) / sectors;
+  for (uint64_t i = 0; i < chunks; i += 8) {
+    if (pread (fd, &byte, 1, (off_t)(sizeof header + i / 8)) != 1)
+      die ("%s: is too short", bitmap_file);
+    for (unsigned bit = 0; bit < 8 && i + bit < chunks; ++bit)
+      marked += byte >> bit & 1;
+  }
+  close (fd);
+  return marked;
+}
+
+/* The server says what it will resync.  It is said before it answers. */
+static void
+check_marked (uint64_t marked)
+{
+  char line[4096];
+  const char *says = log_line ("; not clean: ", line, sizeof line);
+
+  if (log_says ("stale"))
+    die ("%s: is stale: see %s", bitmap_file, logfile);
+  if (marked > 0 && log_says ("; not clean, but no chunk is marked"))
+    die ("%s: has %" PRIu64 " chunks marked, but none is resynced", bitmap_file,
+         marked);
+  if (!says)
+    return; /* or it was killed while it was clean */
+  if (strtoull (strstr (says, "; not clean: ") + 13, NULL, 10) != marked)
+    die ("%s: has %" PRIu64 " chunks marked, but the server says: %s",
+         bitmap_file, marked, says);
+}
+
 /* ---- rounds ---- */
 
 static void
@@ -591,9 +658,13 @@ kill_under_load (uint64_t ms)
 static void
 start_and_check (bool first)
 {
+  uint64_t marked = bitmap_file ? marked_chunks () : 0;
+
   killing = false;
   start_server ();
   connect_all ();
+  if (bitmap_file)
+    check_marked (marked);
   if (first)
     new_history ();
   read_all (threads[0].nbd, false);
@@ -665,9 +736,14 @@ main (int argc, char *argv[])
     argv++;
     argc--;
   }
+  if (argc > 2 && strcmp (argv[1], "-b") == 0) {
+    bitmap_file = argv[2];
+    argv += 2;
+    argc -= 2;
+  }
   if (argc < 8)
-    die ("usage: kill [-v] ROUNDS CONNECTIONS DEPTH SEED DIRECTORY LEG,... "
-         "COMMAND...");
+    die ("usage: kill [-v] [-b FILE] ROUNDS CONNECTIONS DEPTH SEED DIRECTORY "
+         "LEG,... COMMAND...");
   rounds = (unsigned)atoi (argv[1]);
   nthreads = (unsigned)atoi (argv[2]);
   depth = (unsigned)atoi (argv[3]);

@@ -4,12 +4,13 @@
 """Look at legs with superblock 1.2, independently of the library.
 
   leg.py show LEG              everything, one field a line
-  leg.py get LEG FIELD         one field
+  leg.py get LEG FIELD [FILE]  one field; FILE: has its bitmap
   leg.py equal LEG LEG...      data areas the same, byte for byte, else 1
   leg.py sum LEG...            one SHA-256 of each data area
   leg.py sum-all FILE...       one SHA-256 of each whole file
 
-Also a module: Leg (path) has the fields as attributes.
+Also a module: Leg (path), or Leg (path, file) if its bitmap is in a file, has
+the fields as attributes.
 """
 
 import hashlib
@@ -22,7 +23,7 @@ STEP = 1 << 20
 
 
 class Leg:
-    def __init__(self, path):
+    def __init__(self, path, file=None):
         self.path = path
         with open(path, 'rb') as f:
             f.seek(SUPER)
@@ -30,6 +31,9 @@ class Leg:
             self.parse_superblock(block)
             if self.feature_map & 1:
                 f.seek((self.super_offset + self.bitmap_offset) * 512)
+                self.parse_bitmap(f)
+        if file:
+            with open(file, 'rb') as f:
                 self.parse_bitmap(f)
 
     def parse_superblock(self, b):
@@ -129,7 +133,7 @@ def main(args):
         for key, value in vars(Leg(args[0])).items():
             print('%s=%s' % (key, value))
     elif command == 'get':
-        leg = Leg(args[0])
+        leg = Leg(args[0], *args[2:])
         value = getattr(leg, args[1])
         print(value() if callable(value) else value)
     elif command == 'equal':

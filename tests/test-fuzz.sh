@@ -18,6 +18,7 @@
 #   superblock         bytes and a leg -> decode, check, encode
 #   bad-blocks         bytes and what is rewritten -> decode, bring up, tear
 #   bitmap-superblock  bytes and a geometry -> decode, check, encode, bits
+#   bitmap-file        bytes become a bitmap's file -> assembly with it
 #   assembly           bytes become legs in memory -> a whole array's life
 #   schedule           bytes drive the simulator's scheduler
 #
@@ -43,7 +44,7 @@ seconds=${seconds:-60}
 legs=${MDBITMAP_FUZZ_LEGS:-${MDBITMAP_LONG:+10000000}}
 legs=${legs:-500000}
 sanitized_legs=200000
-targets='superblock bad-blocks bitmap-superblock assembly schedule'
+targets='superblock bad-blocks bitmap-superblock bitmap-file assembly schedule'
 at_once=2
 corpus_max=30 # files of a target
 
@@ -155,7 +156,7 @@ compile_simulator ()
   local sim=$tmp/sim-objects
 
   mkdir "$sim"
-  lib_sources | grep -v '/base/rt\.c$' \
+  lib_sources | grep -v -e '/base/rt\.c$' -e '/array/change' -e '/array/new_file' \
     | xargs -P "$at_once" -I{} sh -c "$one" - {} "$sim" \
       "$clang" "${flags[@]}" -DMDBITMAP_SIM -fsanitize=fuzzer-no-link \
     || fail "the library does not compile for the simulator"
@@ -240,6 +241,7 @@ arguments ()
     superblock) echo -max_len=4105 ;; # a block, and the leg
     bad-blocks) echo -max_len=4162 ;; # a log, and what is rewritten
     bitmap-superblock) echo -max_len=2048 ;;
+    bitmap-file) echo -max_len=512 ;;
     assembly) echo -max_len=256 -len_control=0 -detect_leaks=0 ;;
     schedule) echo -max_len=4096 -len_control=0 ;;
   esac

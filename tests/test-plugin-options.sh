@@ -18,8 +18,9 @@ server "$plugin" --version > out
 grep -q '^mdbitmap [0-9]' out || fail "--version: $(cat out)"
 
 server "$plugin" --help > out
-for key in leg create metadata bitmap-chunk bitmap degraded force-source \
-           full-resync leg-timeout daemon-sleep sync-rate-min sync-rate-max serialize; do
+for key in leg create metadata bitmap-chunk bitmap bitmap-io on-bitmap-error \
+           degraded force-source full-resync leg-timeout daemon-sleep \
+           sync-rate-min sync-rate-max serialize; do
   grep -q "^$key=" out || fail "--help does not tell of $key="
 done
 
@@ -28,7 +29,8 @@ for line in name=mdbitmap magic_config_key=leg thread_model=parallel \
             max_thread_model=parallel api_version=2 errno_is_preserved=0 \
             mdbitmap_libaio=yes mdbitmap_max_legs=27 \
             mdbitmap_superblocks=0.90,1.0,1.1,1.2 \
-            mdbitmap_bitmap=internal,none; do
+            mdbitmap_bitmap=internal,none,file \
+            mdbitmap_bitmap_io=direct,extent,pagecache; do
   grep -q -x "$line" out || fail "--dump-plugin does not say $line"
 done
 grep -q '^mdbitmap_features=' out || fail "--dump-plugin: no features"
@@ -67,7 +69,25 @@ refuses 'bitmap-chunk= contradicts bitmap=none' a b create=8M bitmap=none \
         bitmap-chunk=64K
 refuses 'force-source=: ' a b force-source=
 refuses 'force-source=.*/c: must be one of the legs given' a b force-source=c
-refuses 'bitmap=/x/y: .*not supported yet' a b bitmap=/x/y
+refuses 'bitmap=: must be auto, internal, none or a file' a b bitmap=
+refuses 'bitmap=.*/a: it is a leg; ' a b create=8M bitmap=a
+refuses '/a: it is the leg .*/a; ' bitmap=./a b a create=8M
+for value in '' buffered Direct libaio; do
+  refuses "bitmap-io=$value: must be direct, extent or pagecache" a b \
+          bitmap=f "bitmap-io=$value"
+done
+for value in '' panic Stop; do
+  refuses "on-bitmap-error=$value: must be continue or stop" a b bitmap=f \
+          "on-bitmap-error=$value"
+done
+for bitmap in auto internal none; do
+  refuses 'bitmap-io= needs bitmap=PATH' a b create=8M bitmap=$bitmap \
+          bitmap-io=direct
+  refuses 'on-bitmap-error= needs bitmap=PATH' on-bitmap-error=continue a b \
+          create=8M bitmap=$bitmap
+done
+refuses 'bitmap-io= needs bitmap=PATH' a b create=8M bitmap=f bitmap-io=extent \
+        bitmap=internal
 for value in '' yes Allow; do
   refuses "degraded=$value: must be auto, allow or refuse" a b \
           "degraded=$value"
@@ -88,18 +108,19 @@ refuses 'sync-rate-max= is less than sync-rate-min=' a b sync-rate-min=2M \
 refuses 'serialize=maybe: ' a b serialize=maybe
 refuses 'metadata= needs create=' a b metadata=1.2
 refuses 'bitmap-chunk= needs create=' a b bitmap-chunk=64K
-for key in auto-re-add bitmap-io connections control event-program \
-           no-leg-timeout on-bitmap-error unsafe-cache \
-           write-behind write-mostly; do
+for key in auto-re-add connections control event-program no-leg-timeout \
+           unsafe-cache write-behind write-mostly; do
   refuses "$key=1: this parameter is not supported yet" a b "$key=1"
 done
 
 [ ! -e a ] && [ ! -e b ] || fail "a refused command line made a leg"
+[ ! -e f ] || fail "a refused command line made a bitmap file"
 
 # One file by two names.
 : > a
 ln a a2
 refuses 'given twice' a a2 create=8M
+refuses 'bitmap=.*/a2: it is a leg' a b create=8M bitmap=a2
 [ ! -s a ] || fail "a refused command line wrote to a leg"
 rm a a2
 
@@ -159,8 +180,12 @@ for option in bitmap=auto bitmap=none; do
   in_log none 'no bitmap' || fail "nothing was said about the bitmap"
   stop none
 done
-refuses_bitmap 'bitmap=internal: array .* has no bitmap; .*--grow' n1 n2 \
-               bitmap=internal
+refuses_bitmap \
+  'bitmap=internal: array .* has no internal bitmap; .*mdbitmap bitmap internal' \
+  n1 n2 bitmap=internal
+refuses_bitmap 'bitmap=.*/f: array .* has an internal bitmap.*cannot have both' \
+               a leg=b=c bitmap=f
+[ ! -e f ] || fail "a bitmap file was made"
 
 # "Fast or not at all": either it was done, or nothing was touched.
 start_array fast a leg=b=c

@@ -114,7 +114,8 @@ def look (h, want, size=16 << 20):
 PYTHON
 
 # rescue NAME WANT LEG...: these legs, with mode 0444 and owned by somebody
-# else, give that with nbdkit -r, in any order, and not a byte changes.
+# else, give that with nbdkit -r, in any order, and not a byte changes.  $words
+# are given behind them.
 rescue ()
 {
   local what=$1 want=$2 before after order
@@ -124,7 +125,7 @@ rescue ()
   before=$(sha256sum "$@"; stat -c '%n %s %Y %Z' "$@")
   for order in "$*" "$(printf '%s\n' "$@" | tac | tr '\n' ' ')"; do
     # shellcheck disable=SC2086
-    flags=-r start_array rescue $order
+    flags=-r start_array rescue $order ${words:-}
     client rescue '
 sys.path[:0] = [sys.argv[1]]
 import look
@@ -201,8 +202,27 @@ for version in 0.90 1.0 1.1 1.2; do
   crash make
   rescue "$version no bitmap, dirty" good x y
   rescue "$version no bitmap, dirty, alone" good y
+
+  # In a file, which is forgotten, or given; and one that cannot be used.
+  rm -f bits
+  made $version bitmap=bits bitmap-chunk=64K daemon-sleep=600
+  crash make
+  rescue "$version file forgotten" good x y
+  in_log rescue "its bitmap is in the file $tmp/bits, which is not given" \
+    || fail "$version: nothing was said of the file"
+  chmod 444 bits
+  before=$(sha256sum bits; stat -c '%n %s %Y %Z' bits)
+  words=bitmap=bits rescue "$version file" good x y
+  words=bitmap=bits rescue "$version file, alone" good y
+  words='bitmap=bits bitmap-io=extent' rescue "$version file, extent" good x y
+  words=bitmap=missing rescue "$version file missing" good x y
+  in_log rescue 'reading goes on without' || fail "$version: nothing was said"
+  words=bitmap=look.py rescue "$version no bitmap in it" good x y
+  [ "$before" = "$(sha256sum bits; stat -c '%n %s %Y %Z' bits)" ] \
+    || fail "$version: nbdkit -r changed the bitmap file"
+  [ ! -e missing ] || fail "$version: nbdkit -r made a bitmap file"
 done
-[ $rescued -eq 56 ] || fail "$rescued rescues"
+[ $rescued -eq 80 ] || fail "$rescued rescues"
 
 # A bad-block log: what it lists comes from the other leg, and stays listed.
 "$python" "$tests/make_leg.py" x features=9 bad=2176+2

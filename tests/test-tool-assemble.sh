@@ -170,6 +170,49 @@ build b dev=1
 dry 0 a b
 json 'leg["a"]["bad-bytes"] == 4096 and leg["b"]["bad-bytes"] == 0'
 
+# ---- the bitmap in a file ----
+
+rm -f a b
+for leg in 0 1; do
+  build l$leg dev=$leg clean=0 marked=3,5 events=40
+done
+"$tool" bitmap bits l0 l1 >said/out || fail "mdbitmap bitmap"
+dry 0 --bitmap=bits l0 l1
+says "^array .*; 2 of 1008 chunks .*; its bitmap is in the file $tmp/bits\$"
+json "o['bitmap'] == 'file' and o['bitmap-file'] == '$tmp/bits'"
+dry 0 --bitmap="$tmp/./bits" l0 l1
+# It must be said, or that it is given up.
+dry 2 l0 l1
+complains "its bitmap is in the file $tmp/bits"
+dry 2 --bitmap=auto l0 l1
+dry 2 --bitmap=internal l0 l1
+complains 'has no internal bitmap'
+dry 0 --bitmap=none l0 l1
+says '^leg l1: slot 1: full' '; it has no bitmap$'
+json 'o["bitmap"] == "none" and o["bitmap-file"] is None'
+dry 2 --bitmap=nothing l0 l1
+complains "$tmp/nothing: does not exist"
+dry 4 --bitmap= l0 l1
+rm -f l0 l1 bits
+
+# ---- a change of the bitmap that was interrupted ----
+
+# The first wave has reached one leg: the other one follows.
+build l0 dev=0 clean=0 marked=3,5 events=41
+build l1 dev=1 clean=0 events=40 features=0
+dry 0 l0 l1
+says '^array .*; 2 of 1008 chunks of 65536 bytes'
+json 'o["bitmap"] == "internal"'
+build l0 dev=0 clean=0 events=41 features=0
+build l1 dev=1 clean=0 marked=3,5 events=40
+dry 0 l0 l1
+says '; it has no bitmap$'
+# But not if they are equally new.
+build l1 dev=1 clean=0 marked=3,5 events=41
+dry 2 l0 l1
+complains 'feature_map'
+rm -f l0 l1
+
 # ---- a split brain ----
 
 for version in 0.90 1.0 1.1 1.2; do

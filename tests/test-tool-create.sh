@@ -296,6 +296,45 @@ for version in 0.90 1.0 1.1 1.2; do
   done
 done
 
+# ---- the bitmap in a file: laid out as without one ----
+
+for version in 0.90 1.0 1.1 1.2; do
+  create --size=64M --metadata=$version --bitmap=none a b
+  "$tool" examine a | grep -e Offset -e Size -e Unused -e 'Log :' >none || :
+  rm -f a b
+  create --size=64M --metadata=$version --bitmap=bits --bitmap-chunk=64K a b
+  "$tool" examine a | grep -e Offset -e Size -e Unused -e 'Log :' >file || :
+  diff none file || fail "$version: not laid out as without a bitmap"
+  for leg in a b; do
+    is $leg features '[]' bitmap-file "\"$tmp/bits\"" bitmap-offset null
+    "$tool" examine $leg | grep -q -x "    Bitmap File : $tmp/bits" \
+      || fail "$version: examine does not tell the file"
+  done
+  [ "$(stat -c %s bits)" -eq 4096 ] || fail "$version: length of the file"
+  if command -v mdadm >/dev/null; then
+    mdadm --examine-bitmap bits >theirs 2>&1 || fail "mdadm: $(cat theirs)"
+    "$tool" examine-bitmap bits >ours || fail "$version: examine-bitmap"
+    diff -u theirs ours || fail "$version: not what mdadm says of the file"
+    # Of the legs it says what it says of those without: all but our line.
+    mdadm --examine a >theirs 2>&1 || fail "mdadm: $(cat theirs)"
+    "$tool" examine a | grep -v 'Bitmap File' >ours
+    diff -u theirs ours || fail "$version: not what mdadm says"
+  fi
+  "$tool" assemble --dry-run --bitmap=bits a b >out \
+    || fail "$version: not to be served"
+  rm -f a b bits none file
+done
+
+printf 'a letter' >letter
+refused 'never been used' --size=8M --bitmap=letter a b
+refused 'it is the leg a' --size=8M --bitmap=a a b
+refused 'it is the leg ./b' --size=8M --bitmap=b a ./b
+refused 'regular file' --size=8M --bitmap=. a b
+refused 'bitmap file .*none/such' --size=8M --bitmap=none/such a b
+create --force --size=8M --bitmap=letter a b
+is a bitmap-file "\"$tmp/letter\""
+rm -f a b letter
+
 # ---- the data moves for a fine chunk ----
 
 # 256 + 76800 / 8 bytes are 3 pages, and mdadm has room for one.
@@ -381,7 +420,7 @@ refused 'not a version' --size=8M --metadata= a b
 refused 'contradicts' --size=8M --bitmap=none --bitmap-chunk=64K a b
 # What version 0.90 has no room for.
 refused 'name' --size=8M --metadata=0.90 --name=n a b
-refused 'not supported yet' --size=8M --bitmap=/tmp/file a b
+refused 'the path' --size=8M --bitmap= a b
 refused 'longer than 32' --size=8M \
   --name=123456789012345678901234567890123 a b
 refused 'not supported yet' --size=8M a nbd://localhost

@@ -234,6 +234,25 @@ grep -q '992 bits (chunks), 1 dirty' out || fail "$(cat out)"
 truncate -s 100 FILE
 run 4 "$tool" examine-bitmap FILE
 
+# The legs tell of it, where they do not have one themselves.
+build clean=0 marked=3,5 events=40 roles=0,faulty
+run 1 "$tool" bitmap bits LEG
+run 1 "$tool" examine LEG
+grep -q -x "    Bitmap File : $PWD/bits" out || fail "$(cat out)"
+run 1 "$tool" examine --json LEG
+grep -q "\"bitmap-file\": \"$PWD/bits\"" out || fail "$(cat out)"
+run 0 "$tool" examine-bitmap bits
+grep -q '1008 bits (chunks), 2 dirty' out || fail "$(cat out)"
+# A note of another array means nothing.
+dd if=LEG of=note bs=2048 skip=3 count=1 status=none
+build features=0 roles=0,faulty
+dd if=note of=LEG bs=2048 seek=3 conv=notrunc status=none
+run 1 "$tool" examine --json LEG
+grep -q "\"bitmap-file\": \"$PWD/bits\"" out || fail "$(cat out)"
+printf 'x' | dd of=LEG bs=1 seek=$((4096 + 16)) conv=notrunc status=none
+run 4 "$tool" examine LEG
+rm -f bits note
+
 # ---- bitmaps that only the kernel can serve ----
 
 build features=0x101 bitmap=5 marked=1,2,900
@@ -289,6 +308,7 @@ json available-size 66060288
 json data-offset 1048576
 json super-offset 4096
 json bitmap-offset 4096
+json bitmap-file null
 json bad-block-log-offset 8192
 json bad-block-log-size 4096
 json unused-before 1007616

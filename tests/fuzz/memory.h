@@ -51,6 +51,10 @@ extern void memory_set_phase (enum memory_phase phase);
 /* Bytes first <= b < end of the leg may be written. */
 extern void memory_allow (unsigned leg, uint64_t first, uint64_t end);
 
+/* The bitmap's file, whose path this is; the bytes stay the caller's. */
+#define MEMORY_FILE "/file"
+extern void memory_set_file (const uint8_t *bytes, uint64_t size);
+
 /* Operations of the library that failed since memory_reset. */
 extern uint64_t memory_errors (void);
 

@@ -21,7 +21,12 @@ reads the superblocks 0.90, 1.0, 1.1 and 1.2.
   legs.py poison-sectors LEG SECTOR COUNT    these, counted on the leg
   legs.py covered LEG LEG      fail if a chunk differs but is not marked in
                                each copy, or the array calls itself clean
+  legs.py killed LEG LEG       covered; then facts, and poison what is marked
+                               on the second
   legs.py same LEG LEG         fail if the data differ
+
+With --file=FILE before the command the bitmap is not on the legs, but in FILE,
+and it counts as the copy of each of them.
 """
 
 import os
@@ -30,6 +35,7 @@ import sys
 
 SECTOR = 512
 ALL_ONES = (1 << 64) - 1
+bitmap_file = None
 MAGIC = 0xA92B4EFC
 
 SUPERBLOCK = {
@@ -69,7 +75,7 @@ class Leg:
             raise SystemExit(f"{path}: no superblock")
         self.bits = set()
         self.chunks = 0
-        if self.bitmap_at is not None:
+        if bitmap_file or self.bitmap_at is not None:
             self.read_bitmap()
 
     def superblock_1(self):
@@ -124,7 +130,7 @@ class Leg:
         return True
 
     def read_bitmap(self):
-        header = self.read(self.bitmap_at, 1)
+        header = self.bitmap_bytes(256)
         for name, (form, offset) in BITMAP.items():
             setattr(self, name, struct.unpack_from(form, header, offset)[0])
         if self.bitmap_magic != 0x6D746962:
@@ -133,10 +139,18 @@ class Leg:
         self.chunk = chunk
         self.chunks = (self.size + chunk - 1) // chunk
         length = 256 + (self.chunks + 7) // 8
-        body = self.read(self.bitmap_at,
-                         (length + SECTOR - 1) // SECTOR)[256:]
+        body = self.bitmap_bytes(length)[256:]
         self.bits = {n for n in range(self.chunks)
                      if body[n >> 3] & (1 << (n & 7))}
+
+    def bitmap_bytes(self, length):
+        if not bitmap_file:
+            return self.read(self.bitmap_at, (length + SECTOR - 1) // SECTOR)
+        with open(bitmap_file, "rb") as file:
+            data = file.read(length)
+        if len(data) != length:
+            raise SystemExit(f"{bitmap_file}: too short")
+        return data
 
     def read(self, sector, count):
         self.file.seek(sector * SECTOR)
@@ -150,8 +164,11 @@ class Leg:
         first = n * self.chunk
         return self.data_offset + first, min(self.chunk, self.size - first)
 
-    def data(self, n):
-        return self.read(*self.extent(n))
+    def data(self, n, last=None):
+        """Of the chunk, or of those up to the last."""
+        at, _ = self.extent(n)
+        end, more = self.extent(n if last is None else last)
+        return self.read(at, end + more - at)
 
     def clean(self):
         return self.resync_offset == ALL_ONES
@@ -160,7 +177,13 @@ class Leg:
 def differ(a, b):
     if a.size != b.size or a.chunk != b.chunk:
         raise SystemExit("the legs do not belong together")
-    return [n for n in range(a.chunks) if a.data(n) != b.data(n)]
+    step = max(1, (1 << 20) // a.chunksize)
+    found = []
+    for first in range(0, a.chunks, step):
+        some = range(first, min(first + step, a.chunks))
+        if a.data(first, some[-1]) != b.data(first, some[-1]):
+            found += [n for n in some if a.data(n) != b.data(n)]
+    return found
 
 
 def freshest(legs):
@@ -180,6 +203,8 @@ def facts(legs):
     print(f"union={len(set.union(*(each.bits for each in legs)))}")
     print(f"least={min(len(each.bits) for each in legs)}")
     print(f"clean={int(leg.clean())}")
+    if leg.chunks:
+        print(f"bitmap_events={leg.bitmap_events}")
 
 
 def print_list(numbers):
@@ -213,12 +238,16 @@ def covered(a, b):
     if different and max((a, b), key=lambda leg: leg.events).clean():
         raise SystemExit(f"{len(different)} chunks differ, but the array "
                          "calls itself clean")
-    print(f"{len(different)} chunks differ, all are marked on both legs "
+    print(f"# {len(different)} chunks differ, all are marked on both legs "
           f"({len(a.bits)} and {len(b.bits)} marked)")
 
 
 def main():
+    global bitmap_file
     command, *arguments = sys.argv[1:]
+    if command.startswith("--file="):
+        bitmap_file = command[len("--file="):]
+        command, *arguments = arguments
     if command == "show":
         leg = Leg(arguments[0])
         print(*(getattr(leg, field) for field in arguments[1:]))
@@ -249,6 +278,10 @@ def main():
         poison(legs[0], map(int, sys.stdin))
     elif command == "covered":
         covered(*legs)
+    elif command == "killed":
+        covered(*legs)
+        facts(legs)
+        poison(legs[1], legs[0].bits)
     elif command == "same":
         different = differ(*legs)
         if different:

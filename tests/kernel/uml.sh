@@ -26,6 +26,13 @@
 #   test-unusual.sh         what mdadm made with unusual options, or left half
 #   test-split-brain.sh     each leg was run alone; one of them is chosen
 #   test-nbd-client.sh      ext4 on our export, and the server is killed
+#   bitmap-file.c           drives a file for a bitmap by hand
+#   test-bitmap-file-systems.sh  such files on all kinds of file systems
+#   test-bitmap-file-matrix.sh   the matrix of arrays with such a file
+#   test-bitmap-file-kills.sh    we are killed, again and again
+#   test-bitmap-file-errors.sh   the disk with the file fails
+#   test-bitmap-file-volatile.sh power cuts; bitmap-log.py judges them
+#   test-bitmap-file-coherence.sh  whoever reads it reads the live bits
 #   test-block-legs.sh      block devices: O_EXCL, BLKZEROOUT
 #   test-volatile-legs.sh   power cuts, with legs that lose their caches
 #

@@ -65,7 +65,7 @@ sink (void *opaque, enum log_level level, const char *line)
 }
 
 static int debugging;
-static const struct log log_ = {
+const struct log legs_log = {
   .sink = sink,
   .debug = { &debugging, &debugging, &debugging, &debugging, &debugging },
 };
@@ -79,6 +79,18 @@ logged (const char *text)
   found = strstr (lines, text) != NULL;
   pthread_mutex_unlock (&log_lock);
   return found;
+}
+
+unsigned
+logged_lines (void)
+{
+  unsigned n = 0;
+
+  pthread_mutex_lock (&log_lock);
+  for (const char *at = lines; *at; at = strchr (at, '\n') + 1)
+    n++;
+  pthread_mutex_unlock (&log_lock);
+  return n;
 }
 
 const char *
@@ -560,6 +572,10 @@ __wrap_aio_open (struct aio *aio, const char *path, unsigned flags,
 {
   int err = __real_aio_open (aio, path, flags, timeout, device, created);
 
+  /* What was freed may be used again. */
+  for (unsigned i = 0; i < LEGS_MAX && err == 0; ++i)
+    if (taps[i].device == *device)
+      taps[i].device = NULL;
   for (unsigned i = 0; i < nlegs && err == 0; ++i)
     if (strcmp (path, paths[i]) == 0) {
       taps[i].device = *device;
@@ -650,7 +666,7 @@ legs_try_open (struct array **array)
   *array = NULL;
   for (unsigned i = 0; i < nlegs; ++i)
     writes += tap_count (i, OP_WRITES | OP_FLUSH);
-  err = array_open (&legs_options, &log_, array);
+  err = array_open (&legs_options, &legs_log, array);
   ck_assert_uint_eq (legs_hash (), before);
   for (unsigned i = 0; i < nlegs; ++i)
     writes -= tap_count (i, OP_WRITES | OP_FLUSH);

@@ -129,8 +129,11 @@ extern bool leg_in_sync (struct array *array, unsigned leg);
 /* One pass of the clear thread, now. */
 extern int clear_pass (struct array *array);
 
+/* Where the arrays' lines go. */
+extern const struct log legs_log;
 /* Has a line with this text been logged since legs_make? */
 extern bool logged (const char *text);
+extern unsigned logged_lines (void); /* how many there are */
 /* The first line that begins like that and has that text, copied to line; NULL
  * if there is none.
  */

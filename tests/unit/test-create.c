@@ -486,7 +486,7 @@ START_TEST (test_no_bitmap)
   struct contents made;
 
   use_version (&options, _i);
-  options.no_bitmap = true;
+  options.bitmap = ARRAY_BITMAP_NONE;
   assert_refused (&options, "bitmap-chunk needs a bitmap");
   options.bitmap_chunk = 0;
   ck_assert_int_eq (array_create (&options, &log_), 0);
@@ -508,7 +508,7 @@ START_TEST (test_no_bitmap)
   ck_assert_uint_eq (s.resync_offset, 0);
   /* With one, that is another array. */
   take_away ("b");
-  options.no_bitmap = false;
+  options.bitmap = ARRAY_BITMAP_AUTO;
   assert_refused (&options, "was made with another bitmap");
 }
 END_TEST

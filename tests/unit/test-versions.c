@@ -145,7 +145,8 @@ START_TEST (test_killed)
   legs_load ();
   for (unsigned leg = 0; leg < 2; ++leg) {
     ck_assert_uint_eq (images[leg].superblock.resync_offset, 0);
-    ck_assert_uint_eq (images[leg].superblock.events, E + 1);
+    /* A file that a kernel has may lead by one, and must be behind. */
+    ck_assert_uint_eq (images[leg].superblock.events, E + (bitmap ? 1 : 2));
     if (bitmap) {
       ck_assert_uint_ge (images[leg].bitmap.events, E + 1);
       ck_assert (image_bit (&images[leg], 3 * MiB / LEGS_CHUNK));
