@@ -556,7 +556,7 @@ build_and_switch (struct change *c)
   int err = 0;
 
   /* An old header that leads must not be level with the new superblocks. */
-  if (bitmap_header (array->bitmap)->events > array->events)
+  while (err == 0 && bitmap_header (array->bitmap)->events > array->events)
     err = array_update (array);
   if (err == 0)
     err = make_bitmap (c);

@@ -526,6 +526,7 @@ START_TEST (test_killed_header_leads)
   } cells[] = {
     { 1, 5, CLEAN },   /* internal, file */
     { 9, 1, UNCLEAN }, /* file, file */
+    { 9, 5, UNCLEAN },
     { 6, 1, UNCLEAN }, /* file, internal */
   };
 
@@ -620,7 +621,7 @@ main (void)
   tcase_add_loop_test (pages, test_two_pages, 0, 2);
   suite_add_tcase (suite, pages);
   tcase_set_timeout (leads, 300);
-  tcase_add_loop_test (leads, test_killed_header_leads, 0, 3);
+  tcase_add_loop_test (leads, test_killed_header_leads, 0, 4);
   suite_add_tcase (suite, leads);
   tcase_set_timeout (wiped, 300);
   tcase_add_loop_test (wiped, test_wiped_killed, 0, 2);
