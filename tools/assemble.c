@@ -48,25 +48,6 @@ static const struct option long_options[] = {
 /* ---- arguments ---- */
 
 static bool
-set_degraded (struct assemble *assemble, const char *text)
-{
-  enum array_degraded *degraded = &assemble->options.degraded;
-
-  assemble->degraded_given = true;
-  if (strcmp (text, "auto") == 0)
-    *degraded = ARRAY_DEGRADED_AUTO;
-  else if (strcmp (text, "allow") == 0)
-    *degraded = ARRAY_DEGRADED_ALLOW;
-  else if (strcmp (text, "refuse") == 0)
-    *degraded = ARRAY_DEGRADED_REFUSE;
-  else {
-    tool_usage_error ("--degraded=%s: must be auto, allow or refuse", text);
-    return false;
-  }
-  return true;
-}
-
-static bool
 set_full_resync (struct assemble *assemble, const char *text)
 {
   assemble->options.refuse_full_resync = strcmp (text, "refuse") == 0;
@@ -100,7 +81,8 @@ take (struct assemble *assemble, int option, const char *text)
     assemble->json = true;
     return true;
   case OPT_DEGRADED:
-    return set_degraded (assemble, text);
+    assemble->degraded_given = true;
+    return tool_parse_degraded (text, &assemble->options.degraded);
   case OPT_FULL_RESYNC:
     return set_full_resync (assemble, text);
   case OPT_FORCE_SOURCE:
@@ -111,25 +93,6 @@ take (struct assemble *assemble, int option, const char *text)
   default:
     return false;
   }
-}
-
-static bool
-add_leg (struct assemble *assemble, const char *leg)
-{
-  struct array_options *options = &assemble->options;
-
-  if (leg[0] == '\0') {
-    tool_usage_error ("the name of a leg is empty");
-    return false;
-  }
-  if (!tool_is_local (leg))
-    return false;
-  if (options->nlegs == ARRAY_MAX_LEGS) {
-    tool_usage_error ("an array has at most %d legs", ARRAY_MAX_LEGS);
-    return false;
-  }
-  options->legs[options->nlegs++] = leg;
-  return true;
 }
 
 static bool
@@ -180,7 +143,7 @@ parse (struct assemble *assemble, int argc, char **argv)
       return false;
   }
   for (; optind < argc; ++optind)
-    if (!add_leg (assemble, argv[optind]))
+    if (!tool_add_leg (&assemble->options, argv[optind]))
       return false;
   if (!assemble->dry_run && !assemble->options.force_source) {
     tool_usage_error ("assemble: give --dry-run to see what a server would do, "

@@ -51,24 +51,6 @@ struct arguments {
 /* ---- arguments ---- */
 
 static bool
-set_degraded (struct arguments *arguments, const char *text)
-{
-  enum array_degraded *degraded = &arguments->options.degraded;
-
-  if (strcmp (text, "auto") == 0)
-    *degraded = ARRAY_DEGRADED_AUTO;
-  else if (strcmp (text, "allow") == 0)
-    *degraded = ARRAY_DEGRADED_ALLOW;
-  else if (strcmp (text, "refuse") == 0)
-    *degraded = ARRAY_DEGRADED_REFUSE;
-  else {
-    tool_usage_error ("--degraded=%s: must be auto, allow or refuse", text);
-    return false;
-  }
-  return true;
-}
-
-static bool
 take (struct arguments *arguments, int option)
 {
   switch (option) {
@@ -82,30 +64,11 @@ take (struct arguments *arguments, int option)
     arguments->force = true;
     return true;
   case OPT_DEGRADED:
-    return set_degraded (arguments, optarg);
+    return tool_parse_degraded (optarg, &arguments->options.degraded);
   default:
     tool_usage_error ("bitmap: bad option, or without its argument");
     return false;
   }
-}
-
-static bool
-add_leg (struct arguments *arguments, const char *leg)
-{
-  struct array_options *options = &arguments->options;
-
-  if (leg[0] == '\0') {
-    tool_usage_error ("the name of a leg is empty");
-    return false;
-  }
-  if (!tool_is_local (leg))
-    return false;
-  if (options->nlegs == ARRAY_MAX_LEGS) {
-    tool_usage_error ("an array has at most %d legs", ARRAY_MAX_LEGS);
-    return false;
-  }
-  options->legs[options->nlegs++] = leg;
-  return true;
 }
 
 static bool
@@ -126,7 +89,7 @@ parse (struct arguments *arguments, int argc, char **argv)
                           &arguments->path))
     return false;
   for (; optind < argc; ++optind)
-    if (!add_leg (arguments, argv[optind]))
+    if (!tool_add_leg (&arguments->options, argv[optind]))
       return false;
   if (arguments->options.nlegs == 0) {
     tool_usage_error ("no leg given");

@@ -164,6 +164,39 @@ tool_is_local (const char *leg)
   return false;
 }
 
+bool
+tool_add_leg (struct array_options *options, const char *leg)
+{
+  if (leg[0] == '\0') {
+    tool_usage_error ("the name of a leg is empty");
+    return false;
+  }
+  if (!tool_is_local (leg))
+    return false;
+  if (options->nlegs == ARRAY_MAX_LEGS) {
+    tool_usage_error ("an array has at most %d legs", ARRAY_MAX_LEGS);
+    return false;
+  }
+  options->legs[options->nlegs++] = leg;
+  return true;
+}
+
+bool
+tool_parse_degraded (const char *text, enum array_degraded *degraded)
+{
+  if (strcmp (text, "auto") == 0)
+    *degraded = ARRAY_DEGRADED_AUTO;
+  else if (strcmp (text, "allow") == 0)
+    *degraded = ARRAY_DEGRADED_ALLOW;
+  else if (strcmp (text, "refuse") == 0)
+    *degraded = ARRAY_DEGRADED_REFUSE;
+  else {
+    tool_usage_error ("--degraded=%s: must be auto, allow or refuse", text);
+    return false;
+  }
+  return true;
+}
+
 /* ---- all of it ---- */
 
 static int

@@ -41,6 +41,12 @@ tool_parse_size (const char *option, const char *text, uint64_t *size);
 /* Remote legs cannot be used yet: false, and a line. */
 extern bool tool_is_local (const char *leg);
 
+/* One more leg for array_open, whose name is kept.  False, and a line. */
+extern bool tool_add_leg (struct array_options *options, const char *leg);
+/* The value of --degraded.  False, and a line. */
+extern bool
+tool_parse_degraded (const char *text, enum array_degraded *degraded);
+
 /* ---- a leg, to look at ---- */
 
 struct tool_leg {
