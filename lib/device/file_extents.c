@@ -13,6 +13,7 @@
 
 #include <config.h>
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/fiemap.h>
@@ -288,11 +289,12 @@ append (struct file_map *map, uint64_t offset, uint64_t at, uint64_t length)
     more = rt_alloc (map->room * sizeof *more);
     if (!more)
       return -ENOMEM;
-    if (map->n > 0)
+    if (map->extents)
       memcpy (more, map->extents, map->n * sizeof *more);
     rt_free (map->extents);
     map->extents = more;
   }
+  assert (map->extents);
   map->extents[map->n++] = (struct file_extent){ offset, at, length };
   return 0;
 }
