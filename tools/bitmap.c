@@ -179,7 +179,7 @@ open_without (struct arguments *arguments, const struct log *log,
 {
   struct array_options *options = &arguments->options;
 
-  tool_error ("going on without the present bitmap: all is taken for marked");
+  tool_error ("going on without the present bitmap, as if it were out of date");
   options->ignore_bitmap = !arguments->from;
   options->bitmap = arguments->from ? ARRAY_BITMAP_NONE : ARRAY_BITMAP_AUTO;
   options->bitmap_file = NULL;
@@ -226,7 +226,7 @@ change (struct arguments *arguments)
   array_stop (array);
   array_get_info (array, &info);
   array_close (array);
-  if (err == -EROFS)
+  if (err == -EROFS && info.read_only)
     tool_error ("nothing was written: a leg cannot be");
   if (err < 0)
     return TOOL_ERROR;
