@@ -97,7 +97,8 @@ array_open (const struct array_options *options, const struct log *log,
     return -ENOMEM;
   init (array, options, log);
   array->aio = aio_new (log);
-  err = array->aio ? 0 : -ENOMEM;
+  array->buffers = buffer_pool_new ();
+  err = array->aio && array->buffers ? 0 : -ENOMEM;
   for (unsigned i = 0; i < array->nlegs && err == 0; ++i)
     err = open_leg (array, i);
   if (err == 0)
@@ -143,6 +144,9 @@ array_close (struct array *array)
       device_close (array->legs[i].device);
   }
   aio_free (array->aio);
+  while (array->nbatches > 0)
+    io_batch_unref (array->batches[--array->nbatches]);
+  buffer_pool_free (array->buffers);
   rt_free (array->table);
   ranges_destroy (&array->ranges);
   rounds_destroy (&array->updates);

@@ -84,13 +84,14 @@ lead (struct array *array)
   int err;
 
   rounds_begin (&array->flushes);
-  batch = io_batch_new (array->nlegs);
+  batch = array_batch_take (array);
   err = batch ? collect (array, batch, list) : -ENOMEM;
   if (err == 0 && io_batch_count (batch) > 0) {
     array_run_batch (array, batch);
     err = judge (array, batch, list);
   }
-  io_batch_unref (batch);
+  if (batch)
+    array_batch_give (array, batch);
   rounds_end (&array->flushes, err == 0);
   return err;
 }

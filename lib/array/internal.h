@@ -25,6 +25,9 @@
 #include "format/bitmap_note.h"
 #include "format/superblock.h"
 
+/* Batches that are kept for the next requests. */
+#define ARRAY_BATCHES 32
+
 /* Requests larger than this are served in pieces; resync copies in pieces. */
 #define ARRAY_PIECE_BYTES  (32 * MiB)
 #define RESYNC_PIECE_BYTES (1 * MiB)
@@ -185,6 +188,13 @@ struct array {
   struct ranges ranges;
   struct rounds flushes;
 
+  /* What requests use and give back, so that one that is served from what is
+   * there needs no memory of the system.
+   */
+  struct buffer_pool *buffers;             /* has a lock of its own */
+  struct io_batch *batches[ARRAY_BATCHES]; /* with room for nlegs operations */
+  unsigned nbatches;
+
   struct source_override overrides[SOURCE_OVERRIDES];
   unsigned noverrides;
   uint64_t source_changes; /* overrides made, ever */
@@ -235,6 +245,11 @@ extern bool array_whole (const struct array *array);
 /* In-sync legs in the order of slots; returns how many. */
 extern unsigned
 array_working_legs (struct array *array, struct leg *legs[ARRAY_MAX_LEGS]);
+/* An empty batch for at most nlegs operations, to be given back after it was
+ * waited for; NULL when out of memory.
+ */
+extern struct io_batch *array_batch_take (struct array *array);
+extern void array_batch_give (struct array *array, struct io_batch *batch);
 /* Submit the batch and wait for it, with the lock released meanwhile. */
 extern void array_run_batch (struct array *array, struct io_batch *batch);
 /* The higher, the later a leg is a source.  This does not change while we run,

@@ -148,6 +148,23 @@ array_source (struct array *array)
   return source;
 }
 
+struct io_batch *
+array_batch_take (struct array *array)
+{
+  if (array->nbatches > 0)
+    return array->batches[--array->nbatches];
+  return io_batch_new (array->nlegs);
+}
+
+void
+array_batch_give (struct array *array, struct io_batch *batch)
+{
+  if (array->nbatches < ARRAY_BATCHES && io_batch_again (batch))
+    array->batches[array->nbatches++] = batch;
+  else
+    io_batch_unref (batch);
+}
+
 void
 array_run_batch (struct array *array, struct io_batch *batch)
 {

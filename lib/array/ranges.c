@@ -19,6 +19,7 @@ void
 ranges_init (struct ranges *ranges)
 {
   ranges->head.next = ranges->head.prev = &ranges->head;
+  ranges->spare = NULL;
   ranges->waiting = 0;
   rt_cond_init (&ranges->cond);
 }
@@ -58,7 +59,27 @@ ranges_destroy (struct ranges *ranges)
     unlink_range (ranges, range);
     rt_free (range);
   }
+  while (ranges->spare) {
+    struct range *range = ranges->spare;
+
+    ranges->spare = range->next;
+    rt_free (range);
+  }
   rt_cond_destroy (&ranges->cond);
+}
+
+/* As many as were ever locked at once are kept: one for each request that the
+ * server has in hand.
+ */
+static struct range *
+take_spare (struct ranges *ranges)
+{
+  struct range *range = ranges->spare;
+
+  if (!range)
+    return rt_alloc (sizeof *range);
+  ranges->spare = range->next;
+  return range;
 }
 
 /* What overlaps [start, end) in the ring before limit? */
@@ -81,7 +102,7 @@ int
 range_lock (struct ranges *ranges, struct rt_mutex *lock, uint64_t start,
             uint64_t length, struct range **rangep)
 {
-  struct range *range = rt_alloc (sizeof *range);
+  struct range *range = take_spare (ranges);
   enum range_overlap overlap;
 
   assert (length > 0);
@@ -109,7 +130,8 @@ range_unlock (struct ranges *ranges, struct range *range)
 {
   assert (!range->dead && !range->shared);
   unlink_range (ranges, range);
-  rt_free (range);
+  range->next = ranges->spare;
+  ranges->spare = range;
   rt_order_leave (RT_ORDER_RANGE);
 }
 

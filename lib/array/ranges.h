@@ -29,7 +29,8 @@ struct range {
 };
 
 struct ranges {
-  struct range head; /* of a ring, in the order of arrival */
+  struct range head;   /* of a ring, in the order of arrival */
+  struct range *spare; /* unlocked ones, to be used again */
   unsigned waiting;
   struct rt_cond cond;
 };

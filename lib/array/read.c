@@ -274,7 +274,7 @@ static int
 read_leg (struct array *array, const struct choice *choice,
           struct buffer *buffer)
 {
-  struct io_batch *batch = io_batch_new (1);
+  struct io_batch *batch = array_batch_take (array);
   const uint64_t changes = array->source_changes;
   const uint64_t offset = choice->offset, length = choice->length;
   struct leg *leg = choice->leg;
@@ -292,7 +292,7 @@ read_leg (struct array *array, const struct choice *choice,
                      length, buffer, 0);
   array_run_batch (array, batch);
   err = io->result;
-  io_batch_unref (batch);
+  array_batch_give (array, batch);
   leg->reads--;
   if (choice->shared)
     range_unshare (&array->ranges, &range);
@@ -400,7 +400,7 @@ array_read_blocks (struct array *array, uint64_t offset, uint64_t *length,
     /* A new one for each try: a read that was given up still owns the last,
      * and may write to it at any time.
      */
-    buffer = buffer_new (choice.length);
+    buffer = buffer_pool_take (array->buffers, choice.length);
     if (!buffer)
       return -ENOMEM;
     err = read_leg (array, &choice, buffer);

@@ -39,7 +39,7 @@ static int
 send (struct array *array, enum write_kind kind, uint64_t offset,
       uint64_t length, unsigned flags, struct buffer *data, struct sent *sent)
 {
-  struct io_batch *batch = io_batch_new (array->nlegs);
+  struct io_batch *batch = array_batch_take (array);
   unsigned io_flags = 0;
 
   if (!batch)
@@ -61,7 +61,7 @@ send (struct array *array, enum write_kind kind, uint64_t offset,
     sent->results[i] = io_batch_get (batch, i)->result;
     sent->legs[i]->written++;
   }
-  io_batch_unref (batch);
+  array_batch_give (array, batch);
   return 0;
 }
 
@@ -266,7 +266,7 @@ write_piece (struct array *array, const uint8_t *data, uint64_t count,
   struct range *range;
   int err;
 
-  buffer = buffer_new (end - start);
+  buffer = buffer_pool_take (array->buffers, end - start);
   if (!buffer)
     return -ENOMEM;
   if (data)

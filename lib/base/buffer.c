@@ -7,7 +7,7 @@
 
 #include <string.h>
 
-#include "base/buffer.h"
+#include "base/buffer_pool.h"
 #include "base/bytes.h"
 
 struct buffer *
@@ -24,6 +24,7 @@ buffer_new (size_t size)
     return NULL;
   }
   buffer->size = size;
+  buffer->pool = NULL;
   rt_refs_init (&buffer->refs);
   return buffer;
 }
@@ -46,12 +47,21 @@ buffer_ref (struct buffer *buffer)
 }
 
 void
+buffer_release (struct buffer *buffer)
+{
+  rt_free (buffer->data);
+  rt_free (buffer);
+}
+
+void
 buffer_unref (struct buffer *buffer)
 {
   if (!buffer || !rt_refs_put (&buffer->refs))
     return;
-  rt_free (buffer->data);
-  rt_free (buffer);
+  if (buffer->pool)
+    buffer_pool_put (buffer);
+  else
+    buffer_release (buffer);
 }
 
 bool

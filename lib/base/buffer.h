@@ -5,6 +5,9 @@
  *
  * A transfer that was given up may still be under way, so whoever starts one
  * holds a reference of its own and drops it when the kernel has let go.
+ *
+ * Requests take theirs from a pool: fresh memory costs a page fault for each
+ * 4 KiB, which is more than the copying that it is for.
  */
 
 #ifndef MDBITMAP_BUFFER_H
@@ -21,7 +24,14 @@ struct buffer {
   struct rt_refs refs;
   size_t size;   /* bytes, as asked for */
   uint8_t *data; /* aligned to BUFFER_ALIGNMENT; not initialised */
+
+  /* Private to buffer.c. */
+  struct buffer_pool *pool; /* where it goes back to; NULL: nowhere */
+  struct buffer *next;      /* in the pool */
+  unsigned class;
 };
+
+struct buffer_pool;
 
 /* One reference for the caller; NULL when out of memory. */
 extern struct buffer *buffer_new (size_t size);
@@ -33,5 +43,22 @@ extern struct buffer *buffer_ref (struct buffer *buffer);
 
 /* NULL is allowed. */
 extern void buffer_unref (struct buffer *buffer);
+
+/* NULL when out of memory. */
+extern struct buffer_pool *buffer_pool_new (void);
+
+/* Its owner needs it no more; it lasts until its last buffer has come back.
+ * NULL is allowed.
+ */
+extern void buffer_pool_free (struct buffer_pool *pool);
+
+/* As buffer_new, from the pool.  Any thread. */
+extern struct buffer *buffer_pool_take (struct buffer_pool *pool, size_t size);
+
+/* Bytes that wait in the pool. */
+extern size_t buffer_pool_bytes (struct buffer_pool *pool);
+
+/* Give back to the system what nobody has needed since the last call. */
+extern void buffer_pool_trim (struct buffer_pool *pool);
 
 #endif /* MDBITMAP_BUFFER_H */

@@ -72,7 +72,13 @@ rt_alloc_aligned (size_t align, size_t size)
 void
 rt_mutex_init (struct rt_mutex *mutex)
 {
-  must (pthread_mutex_init (&mutex->mutex, NULL));
+  pthread_mutexattr_t attr;
+
+  /* Locks are held for less time than it takes to go to sleep. */
+  must (pthread_mutexattr_init (&attr));
+  must (pthread_mutexattr_settype (&attr, PTHREAD_MUTEX_ADAPTIVE_NP));
+  must (pthread_mutex_init (&mutex->mutex, &attr));
+  must (pthread_mutexattr_destroy (&attr));
 }
 
 void
@@ -174,6 +180,12 @@ rt_refs_put (struct rt_refs *refs)
   return n == 1;
 }
 
+bool
+rt_refs_mine (const struct rt_refs *refs)
+{
+  return __atomic_load_n (&refs->n, __ATOMIC_ACQUIRE) == 1;
+}
+
 uint64_t
 rt_atomic_get (const struct rt_atomic *a)
 {
@@ -196,6 +208,18 @@ uint64_t
 rt_atomic_sub (struct rt_atomic *a, uint64_t n)
 {
   return __atomic_sub_fetch (&a->n, n, __ATOMIC_SEQ_CST);
+}
+
+unsigned
+rt_shared_get (const unsigned *n)
+{
+  return __atomic_load_n (n, __ATOMIC_ACQUIRE);
+}
+
+void
+rt_shared_set (unsigned *n, unsigned value)
+{
+  __atomic_store_n (n, value, __ATOMIC_RELEASE);
 }
 
 /* ---- time and chance ---- */

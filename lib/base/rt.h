@@ -76,6 +76,10 @@ struct rt_refs {
 extern void rt_refs_init (struct rt_refs *refs); /* to 1 */
 extern void rt_refs_get (struct rt_refs *refs);
 extern bool rt_refs_put (struct rt_refs *refs); /* true: it was the last */
+/* True if the caller has the only one, and so sees what those did who put
+ * theirs.
+ */
+extern bool rt_refs_mine (const struct rt_refs *refs);
 
 /* A number that several threads change; sequentially consistent. */
 struct rt_atomic {
@@ -86,6 +90,13 @@ extern uint64_t rt_atomic_get (const struct rt_atomic *a);
 extern void rt_atomic_set (struct rt_atomic *a, uint64_t n);
 extern uint64_t rt_atomic_add (struct rt_atomic *a, uint64_t n); /* new value */
 extern uint64_t rt_atomic_sub (struct rt_atomic *a, uint64_t n); /* new value */
+
+/* A number in memory that the kernel shares with us: what it wrote before is
+ * seen once the number is; and what we have read before is read when it sees
+ * ours.
+ */
+extern unsigned rt_shared_get (const unsigned *n);
+extern void rt_shared_set (unsigned *n, unsigned value);
 
 /* ---- time and chance ---- */
 

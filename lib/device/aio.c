@@ -366,6 +366,7 @@ aio_submit (struct io_batch *batch, struct io **ios, unsigned n)
     struct io *io = ios[i];
 
     assert (to_aio_device (io->device)->aio == aio);
+    to_aio_io (io)->given_up = false;
     if (aio->started
         && (io->type == IO_ZERO || to_aio_device (io->device)->buffered))
       submit_to_helper (io);

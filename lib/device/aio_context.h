@@ -83,10 +83,27 @@ to_aio_io (struct io *io)
   return (struct aio_io *)(void *)io->driver;
 }
 
+/* Where the kernel puts what has ended, mapped into this process at the address
+ * that names the io_context (fs/aio.c in Linux; it has been so since 2.5, and
+ * magic and incompat tell whether it still is).
+ */
+struct aio_ring {
+  unsigned id, nr;
+  unsigned head; /* the next event to take: ours to move */
+  unsigned tail; /* the kernel's */
+  unsigned magic, compat, incompat, header_bytes;
+  struct io_event events[];
+};
+#define AIO_RING_MAGIC 0xa10a10a1
+
+static_assert (sizeof (struct aio_ring) == 32, "the kernel's header");
+
 /* An io_context.  It belongs to one thread, or is idle, or an orphan. */
 struct aio_context {
   struct aio_context *next; /* among idle ones or orphans; aio->lock */
+  struct helper_job job;    /* its end */
   io_context_t id;
+  struct aio_ring *ring;   /* NULL: it is not as we know it */
   unsigned outstanding;    /* operations that the kernel holds */
   unsigned abandoned;      /* of them, given up: nobody waits for them */
   struct io *first, *last; /* to be given to the kernel, in this order */

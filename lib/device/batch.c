@@ -106,6 +106,19 @@ io_batch_unref (struct io_batch *batch)
   batch_put (batch);
 }
 
+bool
+io_batch_again (struct io_batch *batch)
+{
+  assert (!batch->submitted || batch->waited);
+  if (!rt_refs_mine (&batch->refs))
+    return false;
+  for (unsigned i = 0; i < batch->n; ++i)
+    buffer_unref (batch->ios[i].buffer);
+  batch->n = batch->others = 0;
+  batch->submitted = batch->waited = false;
+  return true;
+}
+
 struct io *
 io_batch_add (struct io_batch *batch, struct device *device, enum io_type type,
               unsigned flags, uint64_t offset, uint64_t length,
@@ -133,7 +146,10 @@ io_batch_add (struct io_batch *batch, struct device *device, enum io_type type,
   io->length = type == IO_FLUSH ? 0 : length;
   io->buffer = buffer ? buffer_ref (buffer) : NULL;
   io->data = buffer ? buffer->data + skip : NULL;
+  io->result = 0;
   io->state = IO_NEW;
+  io->mine = false;
+  io->done = 0;
   return io;
 }
 

@@ -140,6 +140,11 @@ extern int io_batch_run (struct io_batch *batch);
 /* NULL is allowed.  Not between submit and wait. */
 extern void io_batch_unref (struct io_batch *batch);
 
+/* Empty a batch that was waited for, so that it can be used again.  False if
+ * it cannot: an operation that was abandoned still needs it.
+ */
+extern bool io_batch_again (struct io_batch *batch);
+
 /* One operation by itself, waited for: 0 or -errno. */
 extern int device_run (struct device *device, enum io_type type, unsigned flags,
                        uint64_t offset, uint64_t length, struct buffer *buffer);

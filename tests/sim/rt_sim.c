@@ -307,6 +307,13 @@ rt_refs_put (struct rt_refs *refs)
   return --refs->n == 0;
 }
 
+bool
+rt_refs_mine (const struct rt_refs *refs)
+{
+  POINT ();
+  return refs->n == 1;
+}
+
 uint64_t
 rt_atomic_get (const struct rt_atomic *a)
 {
