@@ -65,8 +65,10 @@ array_clear_pass (struct array *array, bool now)
     return err;
   while (more && still_whole (array, failures)) {
     more = bitmap_clear_apply (array->bitmap, &cursor, &cleared, &need);
-    rt_mutex_unlock (&array->lock); /* let others in for a moment */
+    rt_mutex_unlock (&array->lock);
     rt_mutex_lock (&array->lock);
+    if (more && !now)
+      bitmap_breathe (array->bitmap);
   }
   log_debug (array->log, LOG_BITMAP, "bitmap: cleared %ju chunks, %ju left",
              (uintmax_t)cleared, (uintmax_t)bitmap_marked (array->bitmap));
@@ -83,6 +85,7 @@ array_clear_pass (struct array *array, bool now)
 static void
 daemon_pass (struct array *array)
 {
+  buffer_pool_trim (array->buffers);
   if (bitmap_flush_dirty (array->bitmap) != 0
       || array_clear_pass (array, false) != 0)
     return;

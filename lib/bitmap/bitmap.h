@@ -58,7 +58,8 @@ extern int bitmap_write_all (struct bitmap *bitmap, bool stale);
 
 /* ---- writing ---- */
 
-/* A write of the range begins: the bits of its chunks are set.  *need is the
+/* A write of the range begins: the bits of its chunks are set, and maybe those
+ * of some chunks behind it (ahead.c).  *need is the
  * round to give to bitmap_flush before any data goes out, or 0 if all of
  * them are durable.  May wait for other writers of the chunk.  0 or -ENOMEM,
  * in which case nothing was counted.
@@ -99,8 +100,8 @@ extern void bitmap_set_daemon_sleep (struct bitmap *bitmap, uint32_t seconds);
  */
 
 /* Choose chunks whose bits might be cleared, and return how many.  Chunks
- * that were written since the last call only grow older, unless now.
- * Releases the lock now and then.
+ * that were written since the last look at their page only grow older, unless
+ * now.  Releases the lock now and then.
  */
 extern uint64_t bitmap_clear_select (struct bitmap *bitmap, bool now);
 
@@ -111,6 +112,9 @@ extern uint64_t bitmap_clear_select (struct bitmap *bitmap, bool now);
  */
 extern bool bitmap_clear_apply (struct bitmap *bitmap, uint64_t *cursor,
                                 uint64_t *cleared, uint64_t *need);
+
+/* Between two steps of a long job: let those in who wait for the lock. */
+extern void bitmap_breathe (struct bitmap *bitmap);
 
 /* ---- resync ---- */
 

@@ -26,19 +26,53 @@ enum chunk_flags {
 #define CHUNKS_PER_BLOCK 2048
 
 struct chunk_block {
-  unsigned set; /* chunks that are SET: blocks without are passed over */
-  uint16_t state[CHUNKS_PER_BLOCK];
+  uint16_t *state; /* of each chunk; NULL: none was ever SET */
+  uint16_t set;    /* chunks that are SET: blocks without are passed over */
+  uint16_t needed; /* ... that are NEEDED */
 };
 
-/* The chunks that a round makes durable; past the list, every chunk between
- * low and high is looked at.
+/* Blocks and images, all of 4 KiB, are cut from slabs, and are given back with
+ * the bitmap: one by one, each would cost a head, and what its neighbours of
+ * other sizes waste.
  */
-#define ROUND_LIST 256
+#define SLAB_PIECE 4096
+#define SLAB_LEAST 2 /* pieces: what a small array needs */
+#define SLAB_MOST  256
+
+struct slab {
+  struct slab *next;
+  uint8_t pieces[][SLAB_PIECE];
+};
+
+/* The chunks that a round makes durable, and maybe others between them: those
+ * that are SET, not DURABLE and of its parity are its own.
+ */
+#define ROUND_RANGES 128
 
 struct round_chunks {
-  unsigned n; /* may exceed ROUND_LIST */
-  uint64_t list[ROUND_LIST];
-  uint64_t low, high;
+  unsigned chunks; /* in all */
+  unsigned n;      /* ranges */
+  struct chunk_range {
+    uint64_t first, last;
+  } ranges[ROUND_RANGES];
+};
+
+/* A writer that goes from chunk to chunk; see ahead.c. */
+#define STREAMS 16
+
+struct stream {
+  uint64_t from, next; /* where it will touch a clear bit: mostly at next */
+  uint64_t last;       /* touch number, for eviction */
+  unsigned score;
+  unsigned ahead; /* chunks that were set ahead the last time */
+};
+
+/* When lazy clearing looks at a page; see clear.c. */
+struct pace {
+  bool carried; /* by a round since the last pass, for a chunk of no stream */
+  bool slow;    /* it is looked at each SLOW_PASSES passes only */
+  bool young;   /* something in it was, at the last look */
+  uint8_t skip; /* passes that leave it alone still */
 };
 
 struct bitmap {
@@ -53,7 +87,9 @@ struct bitmap {
 
   struct bitmap_superblock header; /* the truth; page 0 is made from it */
   uint8_t **images;                /* by page; NULL: no bit was ever set */
-  struct chunk_block **blocks;     /* by chunk / CHUNKS_PER_BLOCK, or NULL */
+  struct chunk_block *blocks;      /* by chunk / CHUNKS_PER_BLOCK */
+  struct slab *slabs;              /* the last one first */
+  unsigned slab_pieces, slab_used; /* of the last one */
   uint64_t marked;                 /* chunks that are SET */
   uint64_t needed;                 /* chunks that are NEEDED */
   struct rt_cond writers_cond;     /* a saturated counter went down */
@@ -65,6 +101,14 @@ struct bitmap {
   uint64_t dirty_count;
   bool *is_dirty; /* by page */
   uint64_t *taken;
+
+  struct stream streams[STREAMS];
+  uint64_t touches; /* requests that found a bit clear */
+
+  struct pace *paces;         /* by page */
+  uint64_t carried_round;     /* the last round that carried such a page */
+  uint64_t carried_rounds;    /* how many since the last pass */
+  struct rt_cond breath_cond; /* nobody signals it */
 
   struct rounds rounds;            /* see flush.c */
   struct round_chunks gathered[2]; /* by parity of the round */
@@ -94,7 +138,8 @@ extern void
 bitmap_set_bit (struct bitmap *bitmap, uint64_t chunk, uint16_t *state);
 extern void
 bitmap_clear_bit (struct bitmap *bitmap, uint64_t chunk, uint16_t *state);
-extern void bitmap_set_needed (struct bitmap *bitmap, uint16_t *state);
+extern void
+bitmap_set_needed (struct bitmap *bitmap, uint64_t chunk, uint16_t *state);
 
 /* The page must be written by the filling round. */
 extern void bitmap_mark_dirty (struct bitmap *bitmap, uint64_t page);
@@ -102,6 +147,12 @@ extern void bitmap_mark_dirty (struct bitmap *bitmap, uint64_t page);
 /* The chunk's bit goes out with the filling round. */
 extern void
 bitmap_gather (struct bitmap *bitmap, uint64_t chunk, uint16_t *state);
+
+/* A request has set bits, of chunks from touched on to last: maybe more are to
+ * be set ahead of it.  Returns the round that carries those, or 0.
+ */
+extern uint64_t bitmap_set_ahead (struct bitmap *bitmap, uint64_t offset,
+                                  uint64_t touched, uint64_t last);
 
 /* The image of a page, made if need be; NULL when out of memory. */
 extern uint8_t *bitmap_image (struct bitmap *bitmap, uint64_t page);

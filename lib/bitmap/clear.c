@@ -16,8 +16,22 @@
  * would carry the clear out before the flush.
  *
  * It pays to be late: a chunk that is written again costs a write of its
- * page on every leg.  Hence a chunk is chosen only in the second pass after
- * it was last touched, between one and two times daemon_sleep later.
+ * page on every leg.  Hence a chunk is chosen only at the second look after it
+ * was last touched.  A page is looked at in each pass, so that is between one
+ * and two times daemon_sleep later.
+ *
+ * Where a trickle of writes goes all over the place that is too soon: each
+ * write would find its bit clear again.  So pages that are busy are looked at
+ * in each sixth pass only, and a chunk of theirs lives six times as long:
+ *   - busy becomes a page that was written to set the bit of a chunk (of no
+ *     stream, see ahead.c) since the last pass, if rounds that did so, for
+ *     whatever page, were many in that time;
+ *   - it stays so until a look finds nothing in it that was written since the
+ *     look before, that is, until it can be cleared as a whole.
+ * What it costs: after a crash all is resynced that was written to such a page
+ * in the last minute, with a daemon_sleep of 5 seconds, and not in the last
+ * ten seconds; and the array is marked clean that much later.  What it does
+ * not: a chunk that is no longer written loses its bit, however busy its page.
  */
 
 #include <config.h>
@@ -29,13 +43,68 @@
 #include "base/bytes.h"
 #include "bitmap/chunks.h"
 
-/* Blocks that are looked at before others may have the lock for a moment:
- * 64 Ki chunks, some tens of microseconds.
+/* Blocks that are looked at before others may have the lock for a moment, and
+ * how many that are passed over count as one: 16 Ki chunks, some tens of
+ * microseconds.
  */
-#define BLOCKS_AT_ONCE 32
+#define BLOCKS_AT_ONCE   8
+#define PASSED_PER_BLOCK 256
 
-/* Call each (chunk, state) for SET chunks, from block *cursor on, in
- * BLOCKS_AT_ONCE blocks that have any.  True if there is more.
+/* The pause after that. */
+#define BREATH_NANOSECONDS 50000
+
+/* Rounds between two passes that make a page busy, and how much longer its
+ * chunks live.
+ */
+#define BUSY_ROUNDS 8
+#define SLOW_PASSES 6
+
+/* ---- which pages ---- */
+
+/* A pass begins: is the page looked at (skip is 0)? */
+static void
+pace_page (struct pace *pace, bool busy, bool now)
+{
+  if (now)
+    *pace = (struct pace){ .skip = 0 };
+  else if (pace->skip > 0)
+    pace->skip--;
+  else {
+    if (pace->slow) /* it was looked at in the last pass */
+      pace->slow = pace->young || pace->carried;
+    else
+      pace->slow = pace->carried && busy;
+    pace->skip = pace->slow ? SLOW_PASSES - 1 : 0;
+  }
+  pace->carried = false;
+  if (pace->skip == 0)
+    pace->young = false;
+}
+
+static void
+pace_pages (struct bitmap *bitmap, bool now)
+{
+  bool busy = bitmap->carried_rounds >= BUSY_ROUNDS;
+
+  bitmap->carried_rounds = 0;
+  for (uint64_t page = 0; page < bitmap->pages; ++page)
+    pace_page (&bitmap->paces[page], busy, now);
+}
+
+/* A block lies in one page. */
+static bool
+is_looked_at (const struct bitmap *bitmap, uint64_t block)
+{
+  uint64_t page = bitmap_chunk_page (block * CHUNKS_PER_BLOCK);
+
+  return bitmap->paces[page].skip == 0;
+}
+
+/* ---- which chunks ---- */
+
+/* Call each (chunk, state) for SET chunks of pages that are looked at, from
+ * block *cursor on, in BLOCKS_AT_ONCE blocks that have any.  True if there is
+ * more.
  */
 static bool
 each_set_chunk (struct bitmap *bitmap, uint64_t *cursor, void *opaque,
@@ -43,14 +112,15 @@ each_set_chunk (struct bitmap *bitmap, uint64_t *cursor, void *opaque,
                               uint16_t *state, void *opaque))
 {
   uint64_t blocks = div_up (bitmap->chunks, CHUNKS_PER_BLOCK);
-  unsigned looked = 0;
+  unsigned left = BLOCKS_AT_ONCE * PASSED_PER_BLOCK;
 
-  for (; *cursor < blocks && looked < BLOCKS_AT_ONCE; ++*cursor) {
-    struct chunk_block *block = bitmap->blocks[*cursor];
+  for (; *cursor < blocks && left >= PASSED_PER_BLOCK; ++*cursor) {
+    struct chunk_block *block = &bitmap->blocks[*cursor];
 
-    if (!block || block->set == 0)
+    left--;
+    if (block->set == 0 || !is_looked_at (bitmap, *cursor))
       continue;
-    looked++;
+    left -= PASSED_PER_BLOCK - 1;
     for (unsigned i = 0; i < CHUNKS_PER_BLOCK; ++i)
       if (block->state[i] & CHUNK_SET)
         each (bitmap, *cursor * CHUNKS_PER_BLOCK + i, &block->state[i], opaque);
@@ -70,8 +140,8 @@ select_chunk (struct bitmap *bitmap, uint64_t chunk, uint16_t *state,
   struct selection *selection = opaque;
   bool young = (*state & CHUNK_TOUCHED) && !selection->now;
 
-  (void)bitmap;
-  (void)chunk;
+  if (young)
+    bitmap->paces[bitmap_chunk_page (chunk)].young = true;
   *state &= (uint16_t) ~(CHUNK_TOUCHED | CHUNK_CHOSEN);
   if (young || !(*state & CHUNK_DURABLE)
       || (*state & (CHUNK_WRITERS | CHUNK_NEEDED)))
@@ -86,13 +156,23 @@ bitmap_clear_select (struct bitmap *bitmap, bool now)
   struct selection selection = { .now = now };
   uint64_t cursor = 0;
 
+  pace_pages (bitmap, now);
   if (bitmap->marked == 0)
     return 0;
-  while (each_set_chunk (bitmap, &cursor, &selection, select_chunk)) {
-    rt_mutex_unlock (bitmap->lock);
-    rt_mutex_lock (bitmap->lock);
-  }
+  while (each_set_chunk (bitmap, &cursor, &selection, select_chunk))
+    if (!now)
+      bitmap_breathe (bitmap);
   return selection.chosen;
+}
+
+/* A mutex goes to who asks first: unlocking it for a moment would let nobody
+ * in who sleeps.
+ */
+void
+bitmap_breathe (struct bitmap *bitmap)
+{
+  (void)rt_cond_wait_until (&bitmap->breath_cond, bitmap->lock,
+                            rt_now () + BREATH_NANOSECONDS);
 }
 
 static void
@@ -131,7 +211,7 @@ load_chunk (struct bitmap *bitmap, uint64_t chunk, bool needed)
     bitmap_set_bit (bitmap, chunk, state);
   *state |= CHUNK_DURABLE | CHUNK_TOUCHED;
   if (needed)
-    bitmap_set_needed (bitmap, state);
+    bitmap_set_needed (bitmap, chunk, state);
   return 0;
 }
 
@@ -144,29 +224,43 @@ page_chunks (const struct bitmap *bitmap, uint64_t page, uint64_t *first,
   *end = min_u64 (bitmap_page_first_chunk (page + 1), bitmap->chunks);
 }
 
+/* The chunks, of eight, that have their bit in the byte. */
+static int
+load_byte (struct bitmap *bitmap, uint64_t chunk, unsigned byte, bool needed)
+{
+  int err = 0;
+
+  for (; byte != 0 && err == 0; byte &= byte - 1)
+    err = load_chunk (bitmap, chunk + (unsigned)__builtin_ctz (byte), needed);
+  return err;
+}
+
+/* By the bytes of the images; where they begin eight that are zeroes in both,
+ * as in most of a large array, these are passed over at once.
+ */
 int
 bitmap_load_page (struct bitmap *bitmap, uint64_t page, const uint8_t *image,
                   bool needed, bool first_copy, bool *differs)
 {
   uint64_t first, end;
-  int err;
+  int err = 0;
 
   page_chunks (bitmap, page, &first, &end);
-  for (uint64_t chunk = first; chunk < end; ++chunk) {
-    const uint8_t *byte = &image[bitmap_bit_byte (chunk) % BITMAP_PAGE_BYTES];
-    const uint16_t *state = bitmap_chunk_state (bitmap, chunk);
-    bool set = *byte & bitmap_bit_mask (chunk);
-    bool was_set = state && (*state & CHUNK_SET);
+  for (uint64_t chunk = first; chunk < end && err == 0; chunk += 8) {
+    const uint64_t at = bitmap_bit_byte (chunk) % BITMAP_PAGE_BYTES;
+    const uint8_t *merged = bitmap->images[page];
+    unsigned valid = 0xff >> (8 - min_u64 (end - chunk, 8));
 
-    if (!first_copy && set != was_set)
-      *differs = true;
-    if (set) {
-      err = load_chunk (bitmap, chunk, needed);
-      if (err)
-        return err;
+    if (at % 8 == 0 && get_le64 (image + at) == 0
+        && (!merged || get_le64 (merged + at) == 0)) {
+      chunk += 7 * 8;
+      continue;
     }
+    if (!first_copy && ((image[at] ^ (merged ? merged[at] : 0)) & valid) != 0)
+      *differs = true;
+    err = load_byte (bitmap, chunk, image[at] & valid, needed);
   }
-  return 0;
+  return err;
 }
 
 int

@@ -160,14 +160,11 @@ publish (struct bitmap *bitmap, uint64_t round, bool success)
 {
   unsigned parity = round & 1;
   struct round_chunks *gathered = &bitmap->gathered[parity];
-  unsigned n = gathered->n;
 
-  if (n <= ROUND_LIST) {
-    for (unsigned i = 0; i < n; ++i)
-      publish_chunk (bitmap, gathered->list[i], parity, success);
-  }
-  else {
-    for (uint64_t chunk = gathered->low; chunk <= gathered->high; ++chunk) {
+  for (unsigned i = 0; i < gathered->n; ++i) {
+    const struct chunk_range *range = &gathered->ranges[i];
+
+    for (uint64_t chunk = range->first; chunk <= range->last; ++chunk) {
       if (bitmap_chunk_state (bitmap, chunk))
         publish_chunk (bitmap, chunk, parity, success);
       else
@@ -175,6 +172,7 @@ publish (struct bitmap *bitmap, uint64_t round, bool success)
     }
   }
   gathered->n = 0;
+  gathered->chunks = 0;
 }
 
 /* Before a round closes: the writers that the last one released will mostly
@@ -223,7 +221,7 @@ lead (struct bitmap *bitmap)
   if (bitmap->dirty_count > 0)
     bitmap->counters.rounds++;
   log_debug (bitmap->log, LOG_BITMAP, "bitmap: round %ju: %u chunks, %ju pages",
-             (uintmax_t)round, bitmap->gathered[round & 1].n,
+             (uintmax_t)round, bitmap->gathered[round & 1].chunks,
              (uintmax_t)bitmap->dirty_count);
   err = write_dirty (bitmap);
   writing_end (bitmap);

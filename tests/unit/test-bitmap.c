@@ -298,6 +298,135 @@ START_TEST (cleared_is_not_durable)
 }
 END_TEST
 
+/* ---- pages that are busy ---- */
+
+/* Many rounds between two passes: the page is looked at in each sixth pass,
+ * and a chunk that is not written goes in the second look, though others are.
+ */
+START_TEST (busy_page)
+{
+  make (3000 * (uint64_t)CHUNK);
+  for (uint64_t i = 0; i < 8; ++i)
+    write_range (300 * i * CHUNK, 1);
+  for (unsigned pass = 1; pass < 12; ++pass) {
+    ck_assert_uint_eq (clear (false), 0);
+    write_range (300 * CHUNK, 1);
+  }
+  ck_assert_uint_eq (clear (false), 7);
+  ck_assert (!durable (0) && durable (300) && !durable (600));
+}
+END_TEST
+
+/* One round less, and it is an ordinary page. */
+START_TEST (not_busy)
+{
+  make (3000 * (uint64_t)CHUNK);
+  for (uint64_t i = 0; i < 7; ++i)
+    write_range (300 * i * CHUNK, 1);
+  ck_assert_uint_eq (clear (false), 0);
+  ck_assert_uint_eq (clear (false), 7);
+}
+END_TEST
+
+START_TEST (busy_page_now)
+{
+  make (3000 * (uint64_t)CHUNK);
+  for (uint64_t i = 0; i < 20; ++i)
+    write_range (100 * i * CHUNK, 1);
+  ck_assert_uint_eq (clear (false), 0);
+  ck_assert_uint_eq (clear (true), 20);
+}
+END_TEST
+
+/* ---- setting ahead ---- */
+
+/* The third chunk in a row sets few more, and then many are. */
+START_TEST (stream)
+{
+  make (30720 * (uint64_t)CHUNK);
+  for (uint64_t i = 0; i < 2; ++i)
+    write_range (i * CHUNK, 1);
+  ck_assert_uint_eq (bitmap_marked (bitmap), 2);
+  for (uint64_t i = 2; i < 3 + 16; ++i) {
+    write_range (i * CHUNK, 1);
+    ck_assert_uint_eq (bitmap_marked (bitmap), 3 + 16);
+    ck_assert_uint_eq (disk.writes, 3);
+  }
+  ck_assert (durable (18) && !durable (19));
+  for (uint64_t i = 19; i < 20 + 127; ++i) {
+    write_range (i * CHUNK, 1);
+    ck_assert_uint_eq (bitmap_marked (bitmap), 20 + 127);
+    ck_assert_uint_eq (disk.writes, 4);
+  }
+  /* They are not being written, and go as others do. */
+  ck_assert_uint_eq (clear (true), 20 + 127);
+}
+END_TEST
+
+/* Not past the page, where it goes on at once, nor past the array. */
+START_TEST (stream_at_edges)
+{
+  make ((30720 + 20) * (uint64_t)CHUNK);
+  for (uint64_t i = 30716; i < 30720; ++i)
+    write_range (i * CHUNK, 1);
+  ck_assert_uint_eq (bitmap_marked (bitmap), 4);
+  ck_assert_uint_eq (disk.written_pages, 3);
+  write_range (30720 * (uint64_t)CHUNK, 1);
+  ck_assert_uint_eq (bitmap_marked (bitmap), 4 + 20);
+  ck_assert_uint_eq (disk.written_pages, 4);
+}
+END_TEST
+
+/* One request is no stream, however long; nor are writes here and there. */
+START_TEST (no_stream)
+{
+  make (30720 * (uint64_t)CHUNK);
+  write_range (0, 100 * CHUNK);
+  for (uint64_t i = 0; i < 500; ++i)
+    write_range ((200 + i * 7919 % 30000) * CHUNK, 1);
+  ck_assert_uint_eq (bitmap_marked (bitmap), 100 + 500);
+}
+END_TEST
+
+/* Others do not push it out. */
+START_TEST (stream_among_others)
+{
+  uint64_t other = 0;
+
+  make (30720 * (uint64_t)CHUNK);
+  for (uint64_t i = 0; i < 20; ++i)
+    write_range (i * CHUNK, 1);
+  ck_assert_uint_eq (bitmap_marked (bitmap), 20 + 127);
+  for (; other < 100; ++other)
+    write_range ((1000 + other * 7919 % 29000) * CHUNK, 1);
+  for (uint64_t i = 20; i < 20 + 128; ++i)
+    write_range (i * CHUNK, 1);
+  ck_assert_uint_eq (bitmap_marked (bitmap), 100 + 20 + 127 + 128);
+}
+END_TEST
+
+/* Their round fails: nobody takes them for durable. */
+START_TEST (stream_fails)
+{
+  uint64_t need;
+
+  make (30720 * (uint64_t)CHUNK);
+  write_range (0, 1);
+  write_range (CHUNK, 1);
+  disk.fail = true;
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 2 * CHUNK, 1, &need), 0);
+  ck_assert_int_eq (bitmap_flush (bitmap, need), -EIO);
+  bitmap_endwrite (bitmap, 2 * CHUNK, 1, false);
+  disk.fail = false;
+  ck_assert (!durable (3));
+  ck_assert_int_eq (bitmap_startwrite (bitmap, 3 * CHUNK, 1, &need), 0);
+  ck_assert_uint_ne (need, 0);
+  ck_assert_int_eq (bitmap_flush (bitmap, need), 0);
+  ck_assert (durable (3));
+  bitmap_endwrite (bitmap, 3 * CHUNK, 1, false);
+}
+END_TEST
+
 /* ---- rounds ---- */
 
 static void
@@ -557,6 +686,34 @@ START_TEST (union_of_copies)
 }
 END_TEST
 
+/* Each bit counts, wherever it lies in a page, and each difference. */
+START_TEST (every_bit_is_loaded)
+{
+  const uint64_t edges[] = { 0, 30720, 30720 + 32768, 30720 + 32768 + 101 };
+
+  make (edges[3] * CHUNK);
+  for (uint64_t page = 0; page < 3; ++page)
+    for (uint64_t chunk = edges[page]; chunk < edges[page + 1];
+         chunk += chunk < edges[page + 1] - 130 ? 61 : 1) {
+      uint8_t a[BITMAP_PAGE_BYTES] = { 0 }, none[BITMAP_PAGE_BYTES] = { 0 };
+      bool differs = false;
+
+      bitmap_free (bitmap);
+      make (edges[3] * CHUNK);
+      a[bitmap_bit_byte (chunk) % BITMAP_PAGE_BYTES] = bitmap_bit_mask (chunk);
+      ck_assert_int_eq (
+          bitmap_load_page (bitmap, page, a, true, true, &differs), 0);
+      ck_assert_uint_eq (bitmap_needed (bitmap), 1);
+      ck_assert_uint_eq (bitmap_next_needed (bitmap, 0), chunk);
+      ck_assert (!differs);
+      ck_assert_int_eq (
+          bitmap_load_page (bitmap, page, none, true, false, &differs), 0);
+      ck_assert (differs);
+      ck_assert_uint_eq (bitmap_marked (bitmap), 1);
+    }
+}
+END_TEST
+
 START_TEST (header_goes_with_page_0)
 {
   struct bitmap_superblock header;
@@ -595,6 +752,14 @@ main (void)
   tcase_add_test (tcase, clear_spares_what_is_busy);
   tcase_add_test (tcase, touched_while_flushing);
   tcase_add_test (tcase, cleared_is_not_durable);
+  tcase_add_test (tcase, busy_page);
+  tcase_add_test (tcase, not_busy);
+  tcase_add_test (tcase, busy_page_now);
+  tcase_add_test (tcase, stream);
+  tcase_add_test (tcase, stream_at_edges);
+  tcase_add_test (tcase, no_stream);
+  tcase_add_test (tcase, stream_among_others);
+  tcase_add_test (tcase, stream_fails);
   tcase_add_test (tcase, group_commit);
   tcase_add_test (tcase, failed_round);
   tcase_add_test (tcase, large_round);
@@ -603,6 +768,7 @@ main (void)
   tcase_add_test (tcase, saturated_chunk);
   tcase_add_test (tcase, clear_in_steps);
   tcase_add_test (tcase, union_of_copies);
+  tcase_add_test (tcase, every_bit_is_loaded);
   tcase_add_test (tcase, header_goes_with_page_0);
   suite_add_tcase (suite, tcase);
   runner = srunner_create (suite);
