@@ -258,6 +258,14 @@ array_prepare_file (struct array *array)
 
   if (array->file_state != BITMAP_FILE_IN_USE)
     return 0;
+  /* A flush of an earlier call may yet fail, and take with it what we write
+   * now; and this one would be told that all is well.
+   */
+  if (array->file->device && device_abandoned (array->file->device) > 0) {
+    log_error (array->log, "bitmap file %s: a flush of it has not come back",
+               array->options.bitmap_file);
+    return -EIO;
+  }
   rt_mutex_unlock (&array->lock);
   err = file_prepare (array->file, used_bytes (array));
   if (err == 0) {

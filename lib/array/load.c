@@ -37,20 +37,8 @@
 #include <string.h>
 
 #include "array/internal.h"
+#include "array/load.h"
 #include "format/layout.h"
-
-/* Bytes of bitmap that are read at a time. */
-#define READ_BYTES (256 * KiB)
-
-enum copy_state { COPY_UNUSABLE, COPY_STALE, COPY_VALID };
-
-struct copy {
-  struct leg *leg; /* NULL: it is the file */
-  /* Lines begin with KIND NAME PART, such as "leg a.img: bitmap: ". */
-  const char *kind, *name, *part;
-  enum copy_state state;
-  struct bitmap_superblock header;
-};
 
 static void
 name_copy (const struct array *array, struct copy *copy, struct leg *leg)
@@ -61,15 +49,15 @@ name_copy (const struct array *array, struct copy *copy, struct leg *leg)
   copy->part = leg ? ": bitmap" : "";
 }
 
-/* Bytes of the bitmap; what is behind the end of a file reads as zeroes. */
+/* The first bytes of a copy. */
 static int
-read_copy (struct array *array, const struct copy *copy, uint64_t offset,
-           uint64_t length, struct buffer *buffer)
+read_copy (struct array *array, const struct copy *copy, uint64_t length,
+           struct buffer *buffer)
 {
   if (!copy->leg)
-    return file_read (array->file, offset, length, buffer);
-  return device_run (copy->leg->device, IO_READ, 0,
-                     copy->leg->bitmap_offset + offset, length, buffer);
+    return file_read (array->file, 0, length, buffer);
+  return device_run (copy->leg->device, IO_READ, 0, copy->leg->bitmap_offset,
+                     length, buffer);
 }
 
 /* ---- headers ---- */
@@ -235,7 +223,7 @@ read_header (struct array *array, struct copy *copy)
   if (!buffer)
     return -ENOMEM;
   copy->state = COPY_UNUSABLE;
-  err = read_copy (array, copy, 0, min_u64 (BITMAP_PAGE_BYTES, room), buffer);
+  err = read_copy (array, copy, min_u64 (BITMAP_PAGE_BYTES, room), buffer);
   if (err != 0) {
     err = no_header (array, copy, err == -ENOENT ? -EIO : err);
     goto out;
@@ -296,66 +284,7 @@ leg_events_cleared (struct array *array, const struct leg *leg,
   return err == -ENOMEM ? err : 0;
 }
 
-/* ---- pages ---- */
-
-/* Merge one copy into the bitmap. */
-static int
-load_copy (struct array *array, const struct copy *copy, bool first)
-{
-  uint64_t pages = bitmap_page_count (array->bitmap);
-  uint64_t bytes = round_up (
-      bitmap_bytes (bitmap_chunk_count (array->bitmap)),
-      copy->leg ? copy->leg->device->limits.logical_block : SECTOR_SIZE);
-  struct buffer *buffer =
-      buffer_new_zero (min_u64 (READ_BYTES, pages * BITMAP_PAGE_BYTES));
-  int err = buffer ? 0 : -ENOMEM;
-
-  for (uint64_t page = 0; page < pages && err == 0;
-       page += READ_BYTES / BITMAP_PAGE_BYTES) {
-    uint64_t at = page * BITMAP_PAGE_BYTES;
-    uint64_t n = min_u64 (READ_BYTES / BITMAP_PAGE_BYTES, pages - page);
-
-    err = read_copy (array, copy, at, min_u64 (READ_BYTES, bytes - at), buffer);
-    for (uint64_t i = 0; i < n && err == 0; ++i)
-      err = bitmap_load_page (array->bitmap, page + i,
-                              buffer->data + i * BITMAP_PAGE_BYTES,
-                              !array->clean, first, &array->bitmap_rewrite);
-  }
-  buffer_unref (buffer);
-  if (err != 0)
-    log_error (array->log, "%s %s: reading the bitmap: %s", copy->kind,
-               copy->name, strerror (-err));
-  return err;
-}
-
-/* All valid copies.  One that cannot be read to its end counts for what was
- * read of it, if another one can.
- */
-static int
-load_copies (struct array *array, const struct copy *copies, unsigned n,
-             unsigned *valid)
-{
-  unsigned good = 0;
-  bool first = true;
-  int err = 0;
-
-  for (unsigned i = 0; i < n; ++i) {
-    if (copies[i].state != COPY_VALID)
-      continue;
-    err = load_copy (array, &copies[i], first);
-    if (err == -ENOMEM)
-      return err;
-    if (err != 0 && !copies[i].leg)
-      return -EINVAL; /* there is no other one */
-    if (err == 0)
-      good++;
-    else
-      array->bitmap_rewrite = array->bitmap_stale = true;
-    first = false;
-  }
-  *valid = good;
-  return 0;
-}
+/* ---- all together ---- */
 
 /* Everything will be copied: never silently, and not if the user has said
  * so.
@@ -381,8 +310,6 @@ check_full_resync (struct array *array, bool stale)
               array->uuid, why);
   return 0;
 }
-
-/* ---- all together ---- */
 
 /* The header to go on with: from the copy with the highest events, so that
  * they never decrease.  events_cleared is the highest that a valid copy has:
@@ -535,7 +462,7 @@ load_bitmap (struct array *array, struct copy *copies, unsigned n)
                               array->log);
   if (!array->bitmap)
     return -ENOMEM;
-  err = load_copies (array, copies, n, &valid);
+  err = array_load_pages (array, copies, n, &valid);
   if (err == 0 && valid == 0)
     err = bitmap_load_all_set (array->bitmap, !array->clean);
   if (valid > 0)

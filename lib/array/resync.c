@@ -3,7 +3,9 @@
 
 /* Resync, in a thread of its own, while the array serves.
  *
- * Chunk by chunk, and in a chunk piece by piece under the range lock: read
+ * Small chunks are done several at a time (resync_group.c).  What is large, or
+ * has a source of its own, or was left over by that, is done here:
+ * chunk by chunk, and in a chunk piece by piece under the range lock: read
  * the piece from the source and from all other in-sync legs, and write the
  * source's bytes to those that differ.  Comparing first costs reads and
  * saves writes, and makes the first resync of legs that are mostly zeroes
@@ -34,12 +36,16 @@
 #include <errno.h>
 #include <string.h>
 
-#include "array/internal.h"
+#include "array/resync.h"
 
 /* After a pass that could not make every chunk equal. */
 #define RETRY_SECONDS 30
 /* A chunk that is left unequal again and again is left to the next pass. */
 #define CHUNK_TRIES 3
+/* Small chunks are done several at a time, but at least so often if the rate is
+ * limited: many small steps disturb others less than few large ones.
+ */
+#define PIECES_PER_SECOND 8
 
 /* ---- one piece ---- */
 
@@ -236,26 +242,43 @@ resync_piece (struct array *array, uint64_t chunk, uint64_t offset,
 struct pace {
   uint64_t next;     /* when the next piece may begin, rt_now time */
   uint64_t requests; /* that the array had seen at the last piece */
+  uint64_t rate;     /* bytes per second, of the last piece */
 };
 
-/* Wait until length more bytes are within the rate: sync_rate_max, or
- * sync_rate_min while requests keep coming.
- */
+static uint64_t
+count_requests (struct array *array)
+{
+  return array->reads + rt_atomic_get (&array->write_requests)
+         + rt_atomic_get (&array->zeroes);
+}
+
+/* sync_rate_max, or sync_rate_min while requests keep coming. */
+static uint64_t
+current_rate (struct array *array, const struct pace *pace)
+{
+  uint64_t rate = count_requests (array) == pace->requests
+                      ? array->options.sync_rate_max
+                      : array->options.sync_rate_min;
+
+  return rate == 0 ? array->options.sync_rate_max
+                   : min_u64 (rate, array->options.sync_rate_max);
+}
+
+static uint64_t
+duration (const struct pace *pace, uint64_t length)
+{
+  if (pace->rate == UINT64_MAX)
+    return 0;
+  return (uint64_t)((double)length * (double)RT_SECOND / (double)pace->rate);
+}
+
+/* Wait until length more bytes are within the rate. */
 static void
 wait_for_rate (struct array *array, struct pace *pace, uint64_t length)
 {
-  uint64_t requests = array->reads + rt_atomic_get (&array->write_requests)
-                      + rt_atomic_get (&array->zeroes);
-  uint64_t rate = requests == pace->requests ? array->options.sync_rate_max
-                                             : array->options.sync_rate_min;
-  uint64_t now = rt_now ();
-
-  pace->requests = requests;
-  if (rate == 0 || rate > array->options.sync_rate_max)
-    rate = array->options.sync_rate_max;
-  pace->next = max_u64 (pace->next, now);
-  if (rate != UINT64_MAX)
-    pace->next += (uint64_t)((double)length * (double)RT_SECOND / (double)rate);
+  pace->rate = current_rate (array, pace);
+  pace->requests = count_requests (array);
+  pace->next = max_u64 (pace->next, rt_now ()) + duration (pace, length);
   while (!array->stopping && rt_now () < pace->next)
     (void)rt_cond_wait_until (&array->background_cond, &array->lock,
                               pace->next);
@@ -339,14 +362,75 @@ resync_chunk (struct array *array, uint64_t chunk, struct pace *pace)
   }
 }
 
+/* ---- a pass ---- */
+
+/* The chunk by itself.  -ECANCELED as above. */
+static int
+resync_alone (struct array *array, uint64_t chunk, struct pace *pace)
+{
+  int err = resync_chunk (array, chunk, pace);
+
+  array->resync_chunk = BITMAP_NO_CHUNK;
+  if (err == 0) {
+    array->resync_chunks++;
+    log_debug (array->log, LOG_RESYNC, "resync: chunk %ju is equal",
+               (uintmax_t)chunk);
+  }
+  else if (err != -ECANCELED)
+    log_error (array->log,
+               "array %s: resync: chunk %ju cannot be made equal: %s; it "
+               "stays marked and is tried again later",
+               array->uuid, (uintmax_t)chunk, strerror (-err));
+  return err;
+}
+
+/* Together, before what is left of them is done one by one. */
+static void
+resync_some (struct array *array, struct resync_chunks *chunks,
+             struct pace *pace, struct resync_buffers *buffers)
+{
+  uint64_t bytes = chunks->bytes;
+
+  wait_for_rate (array, pace, bytes);
+  if (array->stopping || array_in_sync (array) < 2)
+    return;
+  resync_together (array, chunks, buffers);
+  pace->next -= duration (pace, bytes - chunks->bytes);
+}
+
+/* The next chunks, from *chunk on; *chunk becomes the one behind them.  0, or
+ * -ECANCELED as above.
+ */
+static int
+resync_next (struct array *array, uint64_t *chunk, struct pace *pace,
+             struct resync_buffers *buffers)
+{
+  uint64_t limit = min_u64 (RESYNC_GROUP_BYTES,
+                            current_rate (array, pace) / PIECES_PER_SECOND);
+  struct resync_chunks chunks;
+
+  resync_choose (array, *chunk, limit, &chunks);
+  if (chunks.n > 1)
+    resync_some (array, &chunks, pace, buffers);
+  for (unsigned i = 0; i < chunks.n; ++i) {
+    *chunk = chunks.list[i] + 1;
+    if (bitmap_range_needed (
+            array->bitmap, chunks.list[i] * bitmap_chunk_bytes (array->bitmap),
+            1)
+        && resync_alone (array, chunks.list[i], pace) == -ECANCELED)
+      return -ECANCELED;
+  }
+  return 0;
+}
+
 /* All chunks that need it.  True if none is left. */
 static bool
 resync_pass (struct array *array)
 {
-  struct pace pace = { 0, 0 };
-  uint64_t chunk = 0, chunks = 0;
+  struct pace pace = { 0, 0, UINT64_MAX };
+  struct resync_buffers buffers = { .list = { NULL } };
+  uint64_t chunk = 0, chunks = array->resync_chunks;
   uint64_t bytes = array->resync_bytes;
-  int err;
 
   log_notice (array->log, "array %s: resync: %ju of %ju chunks from leg %s",
               array->uuid, (uintmax_t)bitmap_needed (array->bitmap),
@@ -354,30 +438,17 @@ resync_pass (struct array *array)
               array_source (array)->name);
   while (!array->stopping && array_in_sync (array) > 1
          && (chunk = bitmap_next_needed (array->bitmap, chunk))
-                != BITMAP_NO_CHUNK) {
-    err = resync_chunk (array, chunk, &pace);
-    array->resync_chunk = BITMAP_NO_CHUNK;
-    if (err == -ECANCELED)
-      break;
-    if (err == 0) {
-      array->resync_chunks++;
-      chunks++;
-      log_debug (array->log, LOG_RESYNC, "resync: chunk %ju is equal",
-                 (uintmax_t)chunk);
-    }
-    else
-      log_error (array->log,
-                 "array %s: resync: chunk %ju cannot be made equal: %s; it "
-                 "stays marked and is tried again later",
-                 array->uuid, (uintmax_t)chunk, strerror (-err));
-    chunk++;
-  }
+                != BITMAP_NO_CHUNK
+         && resync_next (array, &chunk, &pace, &buffers) == 0)
+    ;
+  resync_free_buffers (&buffers);
   log_notice (array->log,
               "array %s: resync %s: %ju chunks, %ju bytes written, %ju "
               "chunks left",
               array->uuid,
               bitmap_needed (array->bitmap) == 0 ? "done" : "interrupted",
-              (uintmax_t)chunks, (uintmax_t)(array->resync_bytes - bytes),
+              (uintmax_t)(array->resync_chunks - chunks),
+              (uintmax_t)(array->resync_bytes - bytes),
               (uintmax_t)bitmap_needed (array->bitmap));
   return bitmap_needed (array->bitmap) == 0;
 }
