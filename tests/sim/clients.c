@@ -340,6 +340,8 @@ client_request (struct client *client, const struct step *step)
   }
   trace ("%s %ju+%ju", step_type_string (step->type), (uintmax_t)step->offset,
          (uintmax_t)step->length);
+  if (step->type != STEP_READ && step->type != STEP_FLUSH)
+    oracle_asked (life->oracle, step->offset, step->length);
   err = dispatch (client, step);
   trace ("%s %ju+%ju: %s", step_type_string (step->type),
          (uintmax_t)step->offset, (uintmax_t)step->length,
@@ -559,8 +561,11 @@ clients_close (struct life *life)
   trace ("stopped: %s", clean ? "clean" : "not clean");
   if (good && equal && clean && !life->apart)
     model_settled (life->model);
-  /* Nobody clears bits where a loss is recorded and nothing else. */
+  /* Nobody clears bits where a loss is recorded and nothing else, nor where the
+   * file has failed before the array was made writable.
+   */
   if (good && equal && in_sync == all && !life->late
-      && !(life->record && life->file))
+      && !(life->record && life->file)
+      && (life->recorded || !clients_file_faulty (life)))
     oracle_stopped (life->oracle);
 }

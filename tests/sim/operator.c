@@ -15,6 +15,7 @@
 
 #include "array/array.h"
 #include "base/rt.h"
+#include "sim/chance.h"
 #include "sim/clients.h"
 #include "sim/trace.h"
 
@@ -206,7 +207,7 @@ operate (struct crew *crew, const struct step *step)
 }
 
 /* The clients have finished, and a crash is still to come: the daemon and
- * resync go on for a while.
+ * resync go on for a while, mostly; sometimes until a busy page is clear.
  */
 static void
 linger (struct life *life)
@@ -214,7 +215,7 @@ linger (struct life *life)
   const uint64_t pass = life->run->plan->daemon_sleep * RT_SECOND;
 
   if (life->crash_step > 0)
-    fiber_sleep (6 * pass);
+    fiber_sleep ((chance (CHANCE_PLAN, 1, 4) ? 16 : 6) * pass);
 }
 
 static void

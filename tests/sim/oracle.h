@@ -77,6 +77,11 @@ extern void oracle_set_array (struct oracle *oracle, struct array *array);
 /* Who has lost a split brain, by bits, and the highest events of these. */
 extern void
 oracle_set_losers (struct oracle *oracle, unsigned losers, uint64_t events);
+/* A client is about to write to the range, or to zero it: its chunks, and a few
+ * that follow, may be marked from now on.
+ */
+extern void
+oracle_asked (struct oracle *oracle, uint64_t offset, uint64_t length);
 /* A request of a client is answered: I3 and I8, liveness (started: world
  * time).  type as in the plan.
  */

@@ -217,6 +217,7 @@ struct leg_watch {
   uint64_t flushed;        /* moment at which the last good flush began */
   struct unflushed unflushed[UNFLUSHED];
   unsigned nunflushed;
+  unsigned pages; /* writes of bitmap pages since all bits were clear */
 };
 
 /* What is known of the bitmap's file, apart from its disk. */
@@ -263,6 +264,8 @@ struct oracle {
   uint64_t quiet_since; /* no write, and nothing that was slow */
   struct leg_watch legs[SIM_LEGS + 1]; /* the last: the file's disk */
   struct file_watch file;
+  bool asked;        /* to write, in this life */
+  uint8_t *may_mark; /* by chunk, a bit: what may be marked since */
   struct flight *spare;
   unsigned used; /* of pool */
   struct request_watch requests[ORACLE_FIBERS];
@@ -295,6 +298,8 @@ extern bool oracle_just_failed (const struct oracle *oracle);
  */
 extern unsigned
 oracle_source (const struct oracle *oracle, uint64_t offset, bool *changed);
+/* The chunk's bit is about to be set in some copy. */
+extern void oracle_check_set (const struct oracle *oracle, uint64_t chunk);
 /* Look at the array's memory: who has failed since? */
 extern void oracle_look (struct oracle *oracle);
 

@@ -344,6 +344,9 @@ oracle_submit (void *opaque, unsigned leg, const struct io *io)
   flight->submitted = world_now (world);
   if (is_write (flight))
     oracle->quiet_since = flight->submitted;
+  if (is_write (flight)
+      && (flight->area == AREA_BITMAP || flight->area == AREA_FILE))
+    oracle->legs[leg].pages++;
   flight->fiber = fiber_number (fiber_self ());
   flight->request = oracle->requests[flight->fiber % ORACLE_FIBERS].number;
   check_submit (oracle, leg, io, flight);

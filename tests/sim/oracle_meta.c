@@ -126,8 +126,10 @@ oracle_check_byte (struct oracle *oracle, uint64_t byte, uint8_t was,
 
     if (!((was ^ is) >> i & 1) || chunk >= oracle->geometry.chunks)
       continue;
-    if (is >> i & 1)
+    if (is >> i & 1) {
       flight->sets = true;
+      oracle_check_set (oracle, chunk);
+    }
     else {
       flight->clears = true;
       check_clear (oracle, chunk, stale);

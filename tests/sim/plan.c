@@ -27,6 +27,8 @@
 
 #define MAX_STEPS 100
 #define HOT       3
+#define STREAMS   6 /* one epoch in so many has one */
+#define BUSY      8 /* ... has a busy page */
 
 enum subject {
   SUBJECT_ANY,
@@ -266,7 +268,7 @@ draw_sleep (const struct plan *plan)
   if (n < 88)
     return between (1, SECOND);
   if (n < 94)
-    return plan->daemon_sleep * between (1, 4) * SECOND
+    return plan->daemon_sleep * between (1, odds (1, 8) ? 16 : 4) * SECOND
            + between (1, 500 * MICROSECOND);
   if (n < 97)
     return plan->leg_timeout + between (1, 500 * MICROSECOND);
@@ -369,6 +371,54 @@ draw_request (struct draft *draft, unsigned epoch)
     draw_range (draft, step);
     break;
   }
+}
+
+/* One client goes from chunk to chunk; up to n writes.  Returns how many. */
+static uint64_t
+draw_stream (struct draft *draft, unsigned epoch, uint64_t n)
+{
+  const struct plan *plan = draft->plan;
+  const uint64_t per_chunk = plan->chunk / plan->cell;
+  const uint64_t chunks = plan->size / plan->chunk;
+  const unsigned client = (unsigned)draw (draft->clients);
+  uint64_t chunk = draw (chunks > 6 ? chunks - 5 : 1);
+  struct step *step;
+
+  if (chunks > PAGE_EDGE + 1 && odds (3, 4))
+    chunk = PAGE_EDGE - draw (12);
+  n = min_u64 (n, between (4, 12));
+  for (uint64_t i = 0; i < n; ++i) {
+    step = add_step (draft->plan, odds (1, 6) ? STEP_WRITE_FUA : STEP_WRITE,
+                     epoch, client);
+    set_range (draft, step, (chunk + i) * per_chunk,
+               (chunk + i) * per_chunk + between (1, per_chunk));
+  }
+  return n;
+}
+
+/* One client writes to many chunks, each in a round of its own, downwards since
+ * that is no stream; and then waits until the busy page is clear again, if
+ * nobody else writes.  Up to n steps; returns how many.
+ */
+static uint64_t
+draw_busy (struct draft *draft, unsigned epoch, uint64_t n)
+{
+  const struct plan *plan = draft->plan;
+  const uint64_t per_chunk = plan->chunk / plan->cell;
+  const uint64_t writes = between (8, 10);
+  const unsigned client = (unsigned)draw (draft->clients);
+  struct step *step;
+
+  if (n <= writes || plan->size / plan->chunk < writes)
+    return 0;
+  for (uint64_t i = writes; i > 0; --i) {
+    step = add_step (draft->plan, STEP_WRITE, epoch, client);
+    set_range (draft, step, (i - 1) * per_chunk,
+               (i - 1) * per_chunk + between (1, per_chunk));
+  }
+  step = add_step (draft->plan, STEP_SLEEP, epoch, client);
+  step->length = plan->daemon_sleep * between (14, 16) * SECOND;
+  return writes + 1;
 }
 
 /* ---- the operator ---- */
@@ -476,6 +526,17 @@ any_errs (const struct plan *plan)
   return false;
 }
 
+/* What some clients do first. */
+static uint64_t
+draw_habit (struct draft *draft, unsigned epoch, uint64_t n)
+{
+  const bool edge = draft->plan->size / draft->plan->chunk > PAGE_EDGE + 1;
+
+  if (n > 3 && odds (1, edge ? 2 : STREAMS))
+    return draw_stream (draft, epoch, n);
+  return odds (1, BUSY) ? draw_busy (draft, epoch, n) : 0;
+}
+
 static void
 draw_epochs (struct draft *draft)
 {
@@ -497,6 +558,8 @@ draw_epochs (struct draft *draft)
     left -= n;
     plan->epoch[i].order = (unsigned)draw (24);
     plan->epoch[i].read_only = odds (1, 15);
+    if (draft->subject == SUBJECT_ANY)
+      n -= draw_habit (draft, i, n);
     while (n-- > 0)
       draw_request (draft, i);
     for (n = last ? trouble : draw (trouble + 1); n > 0; --n) {
@@ -538,7 +601,7 @@ draw_hot (struct draft *draft)
     draft->hot[1] = draft->hot[2] = draft->hot[0];
   if (chunks > PAGE_EDGE + 1) {
     draft->hot[0] = PAGE_EDGE;
-    draft->hot[1] = PAGE_EDGE + 1;
+    draft->hot[1] = odds (1, 2) ? PAGE_EDGE + 1 : PAGE_EDGE - 1;
   }
 }
 

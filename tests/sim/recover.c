@@ -191,6 +191,9 @@ recover_main (void *opaque)
   client_end (&client);
   stop (life, client.writable);
   check_leaks (life, before);
+  /* What was given up may come back to an array that is gone. */
+  if (legs_in_flight (life->world) > 0)
+    fiber_sleep (6 * life->run->plan->leg_timeout);
 }
 
 void

@@ -30,7 +30,7 @@
 #define LEGS_SIZE   (8 * MiB) /* of an array, if nothing else is said */
 #define LEGS_CHUNK  65536
 #define LEGS_EVENTS 40
-#define LEGS_BITS   (32 * KiB) /* of bitmap, header included */
+#define LEGS_BITS   (32 * KiB) /* of bitmap, header included, or less of it */
 
 #define BLOCK 4096
 

@@ -301,6 +301,280 @@ START_TEST (test_pages_apart)
 }
 END_TEST
 
+/* ---- copies of the bitmap ---- */
+
+/* Without a look at every byte of the legs, which are large. */
+static struct array *
+open_large (void)
+{
+  struct array *array;
+
+  legs_store ();
+  ck_assert_int_eq (array_open (&legs_options, &legs_log, &array), 0);
+  ck_assert_int_eq (array_start (array), 0);
+  ck_assert_uint_eq (in_sync (array), legs_options.nlegs);
+  return array;
+}
+
+static bool
+bits_are_equal (void)
+{
+  return memcmp (images[0].bits + BITMAP_SUPERBLOCK_BYTES,
+                 images[1].bits + BITMAP_SUPERBLOCK_BYTES,
+                 LEGS_BITS - BITMAP_SUPERBLOCK_BYTES)
+         == 0;
+}
+
+/* Copies that differ in one page, or in none, are merged and made equal.  The
+ * page is all zeroes in the other copy or not; _i & 1: which copy has more.
+ */
+START_TEST (test_one_page_differs)
+{
+  static const uint64_t where[] = { 40001, 90000, 0, 30719 };
+  const uint64_t common[] = { 0, 40000, 100000 };
+  const unsigned more = (unsigned)_i & 1;
+  const uint64_t extra = where[_i / 2];
+  struct array *array;
+
+  legs_make (2, 400 * MiB, BLOCK);
+  set_unclean (2);
+  for (unsigned i = 0; i < 3; ++i)
+    mark (2, common[i]);
+  image_set_bit (&images[more], extra);
+  array = open_large ();
+  ck_assert_int_eq (array->bitmap_rewrite, extra != 0); /* they have that */
+  ck_assert_uint_eq (needed (array), extra != 0 ? 4 : 3);
+  ck_assert_uint_eq (bitmap_next_needed (array->bitmap, extra), extra);
+  for (unsigned i = 0; i < 3; ++i)
+    ck_assert_uint_eq (bitmap_next_needed (array->bitmap, common[i]),
+                       common[i]);
+  ck_assert_int_eq (array_activate (array), 0);
+  legs_kill (array);
+  legs_load ();
+  ck_assert (image_bit (&images[!more], extra));
+  for (unsigned i = 0; i < 3; ++i)
+    ck_assert (image_bit (&images[0], common[i]));
+  ck_assert (bits_are_equal ());
+}
+END_TEST
+
+/* Behind the first of the pieces of 1 MiB in which copies are read. */
+#define LATE_CHUNK ((uint64_t)9000000)
+
+static unsigned breaks_off; /* the leg that cannot be read there */
+
+static uint64_t
+late_byte (void)
+{
+  const struct superblock *sb = &images[0].superblock;
+
+  return (uint64_t)((int64_t)sb->super_offset + sb->bitmap_offset) * SECTOR_SIZE
+         + bitmap_bit_byte (LATE_CHUNK);
+}
+
+static enum verdict
+fail_second_piece (unsigned leg, enum op op, const struct io *io)
+{
+  (void)op;
+  return leg == breaks_off && io->type == IO_READ && io->offset <= late_byte ()
+                 && io->offset + io->length > late_byte ()
+             ? TAP_FAIL
+             : TAP_PASS;
+}
+
+static uint8_t
+late_bits (unsigned leg)
+{
+  FILE *file = fopen (leg_path (leg), "r");
+  int byte;
+
+  ck_assert_ptr_nonnull (file);
+  ck_assert_int_eq (fseeko (file, (off_t)late_byte (), SEEK_SET), 0);
+  byte = fgetc (file);
+  ck_assert_int_ne (byte, EOF);
+  ck_assert_int_eq (fclose (file), 0);
+  return (uint8_t)byte;
+}
+
+/* A copy that cannot be read to its end: what the other one has counts, there
+ * and before, and all of it is written anew.
+ */
+START_TEST (test_copy_breaks_off)
+{
+  const uint8_t bit = bitmap_bit_mask (LATE_CHUNK);
+  struct array *array;
+
+  breaks_off = (unsigned)_i;
+  legs_make (2, 36 * GiB, BLOCK);
+  set_unclean (2);
+  mark (2, 7);
+  mark (2, 20);
+  leg_put (!breaks_off, late_byte (), &bit, 1);
+  tap_hook (fail_second_piece);
+  array = open_large ();
+  ck_assert (logged ("reading the bitmap"));
+  ck_assert_uint_eq (needed (array), 3);
+  ck_assert_uint_eq (bitmap_next_needed (array->bitmap, 0), 7);
+  ck_assert_uint_eq (bitmap_next_needed (array->bitmap, 8), 20);
+  ck_assert_uint_eq (bitmap_next_needed (array->bitmap, 21), LATE_CHUNK);
+  tap_hook (NULL);
+  ck_assert_int_eq (array_activate (array), 0);
+  legs_kill (array);
+  legs_load ();
+  for (unsigned i = 0; i < 2; ++i) {
+    ck_assert (image_bit (&images[i], 7) && image_bit (&images[i], 20));
+    ck_assert_uint_eq (late_bits (i), bit);
+    ck_assert_uint_eq (images[i].bitmap.state, 0);
+  }
+}
+END_TEST
+
+/* ---- resync, several chunks at once ---- */
+
+static void
+await_needed (struct array *array, uint64_t n)
+{
+  uint64_t left;
+
+  for (;;) {
+    rt_mutex_lock (&array->lock);
+    left = bitmap_needed (array->bitmap);
+    rt_mutex_unlock (&array->lock);
+    if (left == n)
+      return;
+    take_a_nap ();
+  }
+}
+
+/* The legs differ in one block in the middle of two chunks, the last one of the
+ * array among them: those are copied, and no others.
+ */
+START_TEST (test_group_differs_inside)
+{
+  static const uint64_t marked[] = { 3, 4, 5, 6, 127 };
+  const uint64_t middle = LEGS_CHUNK / 2 + BLOCK;
+  struct array *array;
+
+  legs_make (3, 0, 0);
+  set_unclean (3);
+  for (unsigned i = 0; i < 5; ++i)
+    mark (3, marked[i]);
+  legs_store ();
+  for (unsigned i = 0; i < 3; ++i) {
+    leg_set_data (i, 3 * LEGS_CHUNK, 9);
+    leg_set_data (i, 4 * LEGS_CHUNK + middle, (uint8_t)(i == 1 ? 2 : 1));
+    leg_set_data (i, 127 * LEGS_CHUNK + middle, (uint8_t)(i == 2 ? 4 : 3));
+  }
+  array = legs_activate ();
+  await_needed (array, 0);
+  ck_assert_uint_eq (tap_count (0, OP_WRITE_DATA), 0);
+  for (unsigned i = 0; i < 3; ++i) {
+    ck_assert_uint_eq (tap_count (i, OP_READ_DATA), 2); /* 3 to 6, and 127 */
+    ck_assert_uint_eq (tap_count (i, OP_WRITE_DATA), i > 0);
+    ck_assert_uint_eq (leg_data (i, 3 * LEGS_CHUNK), 9);
+    ck_assert_uint_eq (leg_data (i, 4 * LEGS_CHUNK + middle), 1);
+    ck_assert_uint_eq (leg_data (i, 4 * LEGS_CHUNK), 0);
+    ck_assert_uint_eq (leg_data (i, 127 * LEGS_CHUNK + middle), 3);
+  }
+  rt_mutex_lock (&array->lock);
+  ck_assert_uint_eq (array->resync_bytes, 2 * LEGS_CHUNK);
+  rt_mutex_unlock (&array->lock);
+  legs_close (array);
+}
+END_TEST
+
+/* One leg cannot be written: it leaves, the others are made equal, and the bits
+ * stay for its return.
+ */
+START_TEST (test_group_leg_fails)
+{
+  struct array *array;
+
+  legs_make (3, 0, 0);
+  set_unclean (3);
+  for (uint64_t chunk = 10; chunk < 14; ++chunk)
+    mark (3, chunk);
+  legs_store ();
+  for (uint64_t chunk = 10; chunk < 14; ++chunk)
+    for (unsigned i = 0; i < 3; ++i)
+      leg_set_data (i, chunk * LEGS_CHUNK, (uint8_t)(chunk + 20 * i));
+  tap_fail (1, OP_WRITE_DATA);
+  array = legs_activate ();
+  await_needed (array, 0);
+  ck_assert (leg_in_sync (array, 0) && !leg_in_sync (array, 1)
+             && leg_in_sync (array, 2));
+  ck_assert (logged ("resync: writing"));
+  for (uint64_t chunk = 10; chunk < 14; ++chunk) {
+    ck_assert_uint_eq (leg_data (0, chunk * LEGS_CHUNK), chunk);
+    ck_assert_uint_eq (leg_data (2, chunk * LEGS_CHUNK), chunk);
+  }
+  (void)clear_pass (array);
+  legs_close (array);
+  legs_load ();
+  ck_assert_uint_eq (images[0].superblock.dev_roles[1], ROLE_FAULTY);
+  ck_assert_uint_eq (images[2].superblock.dev_roles[1], ROLE_FAULTY);
+  for (uint64_t chunk = 10; chunk < 14; ++chunk)
+    ck_assert (image_bit (&images[0], chunk) && image_bit (&images[2], chunk));
+}
+END_TEST
+
+struct late_write {
+  struct array *array;
+  int err;
+};
+
+static void *
+write_to_chunk_10 (void *opaque)
+{
+  struct late_write *w = opaque;
+
+  w->err = block_write (w->array, 7, 10 * LEGS_CHUNK, 0);
+  return NULL;
+}
+
+/* A client's write is under way where resync comes: that chunk, and what is
+ * behind it, still need resync until the write has ended; and then what was
+ * written is what all legs have.
+ */
+START_TEST (test_group_beside_write)
+{
+  struct late_write w;
+  pthread_t thread;
+
+  legs_make (2, 0, 0);
+  set_unclean (2);
+  for (uint64_t chunk = 0; chunk < 12; ++chunk)
+    mark (2, chunk);
+  legs_store ();
+  for (unsigned i = 0; i < 2; ++i) {
+    leg_set_data (i, 10 * LEGS_CHUNK, (uint8_t)(1 + i));
+    leg_set_data (i, 10 * LEGS_CHUNK + BLOCK, (uint8_t)(3 + i));
+    leg_set_data (i, 11 * LEGS_CHUNK, (uint8_t)(5 + i));
+  }
+  tap_hold (0, OP_READ_DATA); /* of the first eight chunks */
+  tap_hold (1, OP_WRITE_DATA);
+  w.array = legs_activate ();
+  while (tap_count (0, OP_READ_DATA) < 1)
+    take_a_nap ();
+  ck_assert_int_eq (pthread_create (&thread, NULL, write_to_chunk_10, &w), 0);
+  while (tap_count (1, OP_WRITE_DATA) < 1)
+    take_a_nap ();
+  tap_release (0);
+  await_needed (w.array, 2);
+  ck_assert_uint_eq (leg_data (1, 10 * LEGS_CHUNK + BLOCK), 4);
+  tap_release (1);
+  pthread_join (thread, NULL);
+  ck_assert_int_eq (w.err, 0);
+  await_needed (w.array, 0);
+  for (unsigned i = 0; i < 2; ++i) {
+    ck_assert_uint_eq (leg_data (i, 10 * LEGS_CHUNK), 7);
+    ck_assert_uint_eq (leg_data (i, 10 * LEGS_CHUNK + BLOCK), 3);
+    ck_assert_uint_eq (leg_data (i, 11 * LEGS_CHUNK), 5);
+  }
+  legs_close (w.array);
+}
+END_TEST
+
 /* ---- resync ---- */
 
 /* The source hangs, and its loss cannot be recorded: nothing is copied, and
@@ -441,6 +715,11 @@ main (void)
   tcase_add_test (tc, test_spare_called_faulty);
   tcase_add_loop_test (tc, test_laggard_fails, 0, 3);
   tcase_add_loop_test (tc, test_pages_apart, 0, 2);
+  tcase_add_loop_test (tc, test_one_page_differs, 0, 8);
+  tcase_add_loop_test (tc, test_copy_breaks_off, 0, 2);
+  tcase_add_test (tc, test_group_differs_inside);
+  tcase_add_test (tc, test_group_leg_fails);
+  tcase_add_test (tc, test_group_beside_write);
   tcase_add_loop_test (tc, test_source_hangs, 0, 2);
   tcase_add_loop_test (tc, test_rate, 0, 5);
   tcase_add_test (tc, test_stuck);
