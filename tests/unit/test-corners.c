@@ -77,6 +77,21 @@ activate_telling (void)
   return array;
 }
 
+static void
+await_needed (struct array *array, uint64_t n)
+{
+  uint64_t left;
+
+  for (;;) {
+    rt_mutex_lock (&array->lock);
+    left = bitmap_needed (array->bitmap);
+    rt_mutex_unlock (&array->lock);
+    if (left == n)
+      return;
+    take_a_nap ();
+  }
+}
+
 /* These lines in this order. */
 static void
 assert_told (const char *const *lines)
@@ -126,8 +141,7 @@ START_TEST (test_debug)
   mark (2, 5);
   legs_store ();
   array = activate_telling ();
-  while (bitmap_needed (array->bitmap) > 0)
-    take_a_nap ();
+  await_needed (array, 0);
   tap_fail (1, OP_WRITE_DATA);
   ck_assert_int_eq (block_write (array, 1, 0, 0), 0);
   legs_close (array);
@@ -430,21 +444,6 @@ START_TEST (test_copy_breaks_off)
 END_TEST
 
 /* ---- resync, several chunks at once ---- */
-
-static void
-await_needed (struct array *array, uint64_t n)
-{
-  uint64_t left;
-
-  for (;;) {
-    rt_mutex_lock (&array->lock);
-    left = bitmap_needed (array->bitmap);
-    rt_mutex_unlock (&array->lock);
-    if (left == n)
-      return;
-    take_a_nap ();
-  }
-}
 
 /* The legs differ in one block in the middle of two chunks, the last one of the
  * array among them: those are copied, and no others.
