@@ -262,7 +262,9 @@ array_prepare_file (struct array *array)
    * now; and this one would be told that all is well.
    */
   if (array->file->device && device_abandoned (array->file->device) > 0) {
-    log_error (array->log, "bitmap file %s: a flush of it has not come back",
+    log_error (array->log,
+               "bitmap file %s: a flush that was given up has not come back; "
+               "nothing is written until it has",
                array->options.bitmap_file);
     return -EIO;
   }

@@ -489,6 +489,32 @@ START_TEST (test_flush_fails_once)
 }
 END_TEST
 
+/* A flush that was given up may fail later, and take with it what was written
+ * meanwhile: until it is back nothing is.
+ */
+START_TEST (test_flush_comes_late)
+{
+  struct array *array;
+
+  make_file_array ();
+  legs_options.bitmap_io = _i == 0 ? ARRAY_BITMAP_DIRECT : ARRAY_BITMAP_EXTENT;
+  legs_options.leg_timeout = SHORT_TIMEOUT;
+  images_set_dirty ();
+  bits_store ();
+  array = bits_open ();
+  bits_hold (FILE_OP_FLUSH);
+  ck_assert_int_lt (array_activate (array), 0);
+  bits_hold (0);
+  bits_forget_counts ();
+  ck_assert_int_eq (array_activate (array), -EIO);
+  ck_assert_uint_eq (bits_count (FILE_OP_WRITES | FILE_OP_FLUSH), 0);
+  bits_release ();
+  ck_assert_int_eq (array_activate (array), 0);
+  ck_assert_int_eq (block_write (array, 1, NEAR, 0), 0);
+  legs_close (array);
+}
+END_TEST
+
 /* The bits of a stale file, when it is made good. */
 START_TEST (test_first_writes)
 {
@@ -672,6 +698,7 @@ suite (void)
   suite_add_tcase (s, tc);
   tcase_set_timeout (once, 300);
   tcase_add_loop_test (once, test_flush_fails_once, 0, 2);
+  tcase_add_loop_test (once, test_flush_comes_late, 0, 2);
   suite_add_tcase (s, once);
   return s;
 }
