@@ -490,7 +490,8 @@ END_TEST
 
 /* Resync has read the source and writes its bytes to the other leg, when a
  * client finds that the source cannot be read: it waits for resync and sees
- * those bytes, since it will see them from then on.
+ * those bytes, since it will see them from then on.  The chunk by itself, and
+ * in a group of two.
  */
 START_TEST (test_source_unreadable_while_copying)
 {
@@ -502,6 +503,8 @@ START_TEST (test_source_unreadable_while_copying)
   for (unsigned i = 0; i < 2; ++i) {
     images[i].superblock.resync_offset = 0;
     image_set_bit (&images[i], 0);
+    if (_i == 1)
+      image_set_bit (&images[i], 1);
   }
   legs_store ();
   leg_set_data (0, 0, 0x10);
@@ -1065,7 +1068,7 @@ main (void)
   tcase_add_test (tc, test_events_cleared_not_written);
   tcase_add_loop_test (tc, test_clear_pass_fails_leg, 0, 2);
   tcase_add_test (tc, test_resync_hangs_on_last_leg);
-  tcase_add_test (tc, test_source_unreadable_while_copying);
+  tcase_add_loop_test (tc, test_source_unreadable_while_copying, 0, 2);
   tcase_add_test (tc, test_read_of_failing_leg);
   tcase_add_test (tc, test_edges_of_lost_source);
   tcase_add_test (tc, test_reader_of_lost_source);
