@@ -26,7 +26,7 @@
 #include "format/superblock.h"
 
 /* Batches that are kept for the next requests. */
-#define ARRAY_BATCHES 32
+#define ARRAY_BATCHES 128
 
 /* Requests larger than this are served in pieces; resync copies in pieces. */
 #define ARRAY_PIECE_BYTES  (32 * MiB)

@@ -28,8 +28,17 @@ struct range {
   struct range *next, *prev;
 };
 
+/* Ranges of at most NEAR_MOST places are counted in each place that they
+ * touch, under its number modulo NEAR_PLACES.
+ */
+#define NEAR_BYTES  65536
+#define NEAR_PLACES 1024
+#define NEAR_MOST   16
+
 struct ranges {
-  struct range head;   /* of a ring, in the order of arrival */
+  struct range head; /* of a ring, in the order of arrival */
+  unsigned near[NEAR_PLACES];
+  unsigned wide;       /* ranges of more places: they are near everything */
   struct range *spare; /* unlocked ones, to be used again */
   unsigned waiting;
   struct rt_cond cond;
@@ -59,8 +68,8 @@ range_kill (struct ranges *ranges, struct range *range, const struct leg *leg);
 /* The leg has let go of everything: unlock what is dead because of it. */
 extern void ranges_bury (struct ranges *ranges, const struct leg *leg);
 
-/* If a write that overlaps has edges as of another time than this: wait for
- * some change.  True if it waited: look again.
+/* If a write that overlaps has edges as of another time than this (0: ever):
+ * wait for some change.  True if it waited: look again.
  */
 extern bool ranges_wait_edges (struct ranges *ranges, struct rt_mutex *lock,
                                uint64_t start, uint64_t length, uint64_t edges);

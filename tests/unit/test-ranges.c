@@ -226,6 +226,61 @@ START_TEST (exclusion)
 }
 END_TEST
 
+/* The counters spare the walk only where nothing overlaps: ranges of up to
+ * 2 MiB, of some places or wide, in 256 MiB, of which places NEAR_PLACES apart
+ * share a counter, against a list.
+ */
+#define HELD 24
+
+START_TEST (near_or_not)
+{
+  struct {
+    uint64_t start, end;
+    struct range *range;
+  } all[HELD] = { 0 };
+  unsigned found = 0;
+
+  srandom (1);
+  rt_mutex_lock (&lock);
+  for (unsigned i = 0; i < 100000; ++i) {
+    unsigned k = (unsigned)random () % HELD;
+    uint64_t length = 512u << random () % 13;
+    uint64_t start = (uint64_t)(random () % (256 * 1024)) * 1024;
+    enum range_overlap want = RANGE_FREE;
+
+    if (random () % 8 == 0) /* next to one, or in it */
+      start = all[k].end - (uint64_t)(random () % 2);
+    for (unsigned j = 0; j < HELD; ++j)
+      if (all[j].range && all[j].start < start + length && start < all[j].end)
+        want = RANGE_LOCKED;
+    ck_assert_int_eq (ranges_overlap (&ranges, start, length), want);
+    found += want == RANGE_LOCKED;
+    if (all[k].range) {
+      rt_order_enter (RT_ORDER_RANGE);
+      range_unlock (&ranges, all[k].range);
+      all[k].range = NULL;
+    }
+    else if (want == RANGE_FREE) {
+      all[k].start = start;
+      all[k].end = start + length;
+      ck_assert_int_eq (
+          range_lock (&ranges, &lock, start, length, &all[k].range), 0);
+      rt_order_leave (RT_ORDER_RANGE); /* as if each had a thread */
+    }
+  }
+  for (unsigned k = 0; k < HELD; ++k)
+    if (all[k].range) {
+      rt_order_enter (RT_ORDER_RANGE);
+      range_unlock (&ranges, all[k].range);
+    }
+  rt_mutex_unlock (&lock);
+  ck_assert_uint_gt (found, 5000);
+  for (unsigned i = 0; i < NEAR_PLACES; ++i)
+    ck_assert_uint_eq (ranges.near[i], 0);
+  ck_assert_uint_eq (ranges.wide, 0);
+}
+END_TEST
+
 int
 main (void)
 {
@@ -241,6 +296,7 @@ main (void)
   tcase_add_test (tcase, dead_ranges);
   tcase_add_test (tcase, shared_ranges);
   tcase_add_test (tcase, exclusion);
+  tcase_add_test (tcase, near_or_not);
   suite_add_tcase (suite, tcase);
   runner = srunner_create (suite);
   srunner_run_all (runner, CK_NORMAL);
