@@ -316,6 +316,11 @@ after_error (struct array *array, const struct choice *choice, int err)
     return array_settle (array);
   }
   count_error (array, choice->leg, choice->offset, choice->length, err);
+  /* Resync may have read it there, and be about to make it equal. */
+  if (choice->needed && !choice->mine
+      && ranges_wait_edges (&array->ranges, &array->lock, choice->offset,
+                            choice->length, 0))
+    return 0;
   if (choice->needed
       && !array_change_source (array, choice->offset, choice->leg))
     return -EIO;
@@ -465,10 +470,12 @@ array_read (struct array *array, void *data, uint32_t count, uint64_t offset)
     rt_mutex_unlock (&array->lock);
     memcpy (p, buffer->data + (offset - start), piece);
     buffer_unref (buffer);
-    rt_mutex_lock (&array->lock);
     p += piece;
     offset += piece;
     count -= (uint32_t)piece;
+    if (count == 0)
+      return 0;
+    rt_mutex_lock (&array->lock);
   }
   rt_mutex_unlock (&array->lock);
   return err;
