@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Copyright 2026 The mdbitmap authors. */
 
-/* The watch thread: I/O that was given up, and legs that hold a thread inside
- * io_submit.
+/* The watch thread: I/O that is overdue or was given up, and legs that hold a
+ * thread inside io_submit.
  *
  * It waits for nobody: it joins no round and records nothing, since whoever
  * leads may be the one who is stuck.  A leg that it fails is recorded by the
@@ -54,6 +54,7 @@ array_watch_main (void *opaque)
 {
   struct array *array = opaque;
 
+  aio_alarm (array->aio, true);
   rt_mutex_lock (&array->lock);
   while (!array->watch_stopping) {
     if (!rt_cond_wait_until (&array->watch_cond, &array->lock,
@@ -61,4 +62,5 @@ array_watch_main (void *opaque)
       look (array);
   }
   rt_mutex_unlock (&array->lock);
+  aio_alarm (array->aio, false);
 }

@@ -48,6 +48,8 @@ send (struct array *array, enum write_kind kind, uint64_t offset,
     io_flags |= IO_FUA;
   if (flags & ARRAY_MAY_TRIM)
     io_flags |= IO_MAY_TRIM;
+  if (array->writes > 1)
+    io_flags |= IO_TOGETHER;
   sent->n = array_working_legs (array, sent->legs);
   for (unsigned i = 0; i < sent->n; ++i) {
     struct leg *leg = sent->legs[i];

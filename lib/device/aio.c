@@ -340,6 +340,7 @@ queue_rest (struct aio_context *context, struct io *io)
   else
     io_prep_fdsync (iocb, fd);
   iocb->data = io;
+  context->together |= (io->flags & IO_TOGETHER) != 0;
   aio_queue (context, io);
 }
 
@@ -426,7 +427,7 @@ aio_reap (struct io_batch *batch, uint64_t deadline)
   assert (thread && thread->context);
   if (n > thread->context->outstanding)
     n = thread->context->outstanding;
-  aio_reap_events (aio, thread->context, n, deadline);
+  aio_reap_events (thread, n, deadline);
   aio_push (thread);
   aio_orphan (thread);
 }

@@ -27,8 +27,17 @@ extern struct aio *aio_new (const struct log *log);
 /* After the last fork.  0 or -errno. */
 extern int aio_start (struct aio *aio);
 
-/* Reap operations that were abandoned.  Call about once a second. */
+/* Reap operations that were abandoned, and wake threads whose operations are
+ * overdue.  Call about once a second.
+ */
 extern void aio_poll (struct aio *aio);
+
+/* On: threads that wait for their operations leave the clock to aio_poll,
+ * which the caller promises to go on calling.  A timer in the kernel for each
+ * wait costs more than all that is done here for a request.  Off, as at the
+ * beginning: each wait has its own.
+ */
+extern void aio_alarm (struct aio *aio, bool on);
 
 /* The watchdog: a device on which some thread has been stuck inside
  * io_submit for longer than the device's timeout, or NULL.  It blames a

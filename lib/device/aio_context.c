@@ -1,8 +1,7 @@
 /* SPDX-License-Identifier: BSD-3-Clause */
 /* Copyright 2026 The mdbitmap authors. */
 
-/* io_contexts: who owns them, how operations get into the kernel and back,
- * and the watchdog for threads that the kernel does not let go.
+/* io_contexts: who owns them, and how operations get into the kernel and back.
  *
  * Each thread has a context of its own, so that a request costs one
  * io_submit and one io_getevents in the thread that carries it, and wakes
@@ -36,8 +35,10 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <string.h>
 #include <time.h>
+#include <unistd.h>
 
 #include "device/aio_context.h"
 
@@ -136,25 +137,6 @@ aio_orphan (struct aio_thread *thread)
   rt_mutex_unlock (&thread->aio->lock);
 }
 
-void
-aio_poll (struct aio *aio)
-{
-  struct aio_context *orphans, *context;
-
-  rt_mutex_lock (&aio->lock);
-  orphans = aio->orphans;
-  aio->orphans = NULL;
-  rt_mutex_unlock (&aio->lock);
-
-  while ((context = orphans) != NULL) {
-    orphans = context->next;
-    aio_reap_events (aio, context, 0, 0);
-    rt_mutex_lock (&aio->lock);
-    context_release (aio, context);
-    rt_mutex_unlock (&aio->lock);
-  }
-}
-
 /* ---- threads ---- */
 
 static void
@@ -249,6 +231,99 @@ aio_thread_get (struct aio *aio)
   return NULL;
 }
 
+/* ---- out of the kernel ---- */
+
+static void
+credit (struct aio_context *context, const struct io_event *event)
+{
+  struct io *io = event->data;
+
+  if (!io)
+    return; /* the alarm */
+  assert (context->outstanding > 0);
+  context->outstanding--;
+  if (to_aio_io (io)->given_up)
+    context->abandoned--;
+  aio_event (context, io, (long)event->res);
+}
+
+/* Credit what is in the ring; how many.  Only the context's owner takes from
+ * it, so that head moves here alone or inside its own io_getevents.
+ */
+static unsigned
+reap_ring (struct aio_context *context)
+{
+  struct aio_ring *ring = context->ring;
+  struct io_event event;
+  unsigned head, n = 0;
+
+  if (!ring)
+    return 0;
+  while ((head = ring->head) != rt_shared_get (&ring->tail)) {
+    event = ring->events[head];
+    /* The kernel may use the place again only after it was read. */
+    rt_shared_set (&ring->head, head + 1 == ring->nr ? 0 : head + 1);
+    credit (context, &event);
+    n++;
+  }
+  return n;
+}
+
+/* Credit min events or more; fewer if the timeout, NULL for none, is over. */
+static void
+reap (struct aio *aio, struct aio_context *context, unsigned min,
+      struct timespec *timeout)
+{
+  int n = io_getevents (context->id, min, AIO_EVENTS, context->events, timeout);
+
+  for (int i = 0; i < n; ++i)
+    credit (context, &context->events[i]);
+  if (n < 0 && n != -EINTR) {
+    /* The operations can only be given up, at their deadlines. */
+    if (rt_atomic_add (&aio->complained, 1) == 1)
+      log_error (aio->log, "io_getevents: %s", strerror (-n));
+    aio_nap ();
+  }
+}
+
+/* The same with a timer of the kernel's. */
+static void
+reap_until (struct aio *aio, struct aio_context *context, unsigned min,
+            uint64_t deadline)
+{
+  struct timespec ts = { 0 };
+  uint64_t now = rt_now (), left;
+
+  if (now < deadline) {
+    left = deadline - now;
+    ts.tv_sec = (time_t)(left / RT_SECOND);
+    ts.tv_nsec = (long)(left % RT_SECOND);
+  }
+  reap (aio, context, min, &ts);
+}
+
+void
+aio_reap_events (struct aio_thread *thread, unsigned min, uint64_t deadline)
+{
+  struct aio_context *context = thread->context;
+  struct aio *aio = thread->aio;
+  unsigned taken = reap_ring (context);
+
+  if (context->ring && taken >= min)
+    return;
+  min -= taken;
+  if (deadline == RT_NEVER) {
+    reap (aio, context, min, NULL);
+    return;
+  }
+  aio_set_alarm (thread, min, deadline);
+  if (rt_atomic_get (&aio->alarm))
+    reap (aio, context, min, NULL);
+  else
+    reap_until (aio, context, min, deadline);
+  rt_atomic_set (&thread->until, 0);
+}
+
 /* ---- into the kernel ---- */
 
 void
@@ -281,6 +356,27 @@ unqueue (struct aio_context *context)
   return io;
 }
 
+/* An io_submit of three or more tells a disk of what it has for it when it
+ * returns (AIO_PLUG_THRESHOLD of fs/aio.c in Linux); of one or two, at each.
+ * Two legs on one virtual disk are then two exits to its host, which are a
+ * fifth of all that a small write costs.  So a third goes with the two; the
+ * kernel refuses it, and says that it took two.
+ */
+static int
+submit (struct aio_context *context, unsigned n)
+{
+  struct iocb refused = { .aio_fildes = -1, .aio_lio_opcode = -1 };
+  const bool together = context->together && n == 2 && context->ring;
+  int r;
+
+  context->together = false;
+  if (!together)
+    return io_submit (context->id, n, context->iocbs);
+  context->iocbs[2] = &refused;
+  r = io_submit (context->id, 3, context->iocbs);
+  return r > 2 ? 2 : r;
+}
+
 /* One io_submit for as much of the queue as the context has room for; its
  * result.
  */
@@ -292,6 +388,7 @@ submit_some (struct aio_thread *thread)
   struct io *ios[AIO_EVENTS];
   int r;
 
+  assert (context->first);
   if (room == 0)
     return -EAGAIN;
   for (struct io *io = context->first; io && n < room;
@@ -300,7 +397,7 @@ submit_some (struct aio_thread *thread)
     ios[n++] = io;
   }
   aio_watch (thread, ios, n);
-  r = io_submit (context->id, n, context->iocbs);
+  r = submit (context, n);
   aio_unwatch (thread);
   return r;
 }
@@ -322,9 +419,9 @@ push_wait (struct aio_thread *thread, int error)
   else if (error == -EINTR)
     return;
   else if (context->outstanding > context->abandoned)
-    aio_reap_events (thread->aio, context, 1, io->deadline);
+    aio_reap_events (thread, 1, io->deadline);
   else {
-    aio_reap_events (thread->aio, context, 0, 0);
+    reap (thread->aio, context, 0, NULL);
     aio_nap ();
   }
 }
@@ -356,212 +453,24 @@ aio_push (struct aio_thread *thread)
   }
 }
 
-/* ---- out of the kernel ---- */
-
-static void
-credit (struct aio_context *context, const struct io_event *event)
-{
-  struct io *io = event->data;
-
-  assert (context->outstanding > 0);
-  context->outstanding--;
-  if (to_aio_io (io)->given_up)
-    context->abandoned--;
-  aio_event (context, io, (long)event->res);
-}
-
-/* Credit what is in the ring; how many.  Only the context's owner takes from
- * it, so that head moves here alone or inside its own io_getevents.
- */
-static unsigned
-reap_ring (struct aio_context *context)
-{
-  struct aio_ring *ring = context->ring;
-  struct io_event event;
-  unsigned head, n = 0;
-
-  if (!ring)
-    return 0;
-  while ((head = ring->head) != rt_shared_get (&ring->tail)) {
-    event = ring->events[head];
-    /* The kernel may use the place again only after it was read. */
-    rt_shared_set (&ring->head, head + 1 == ring->nr ? 0 : head + 1);
-    credit (context, &event);
-    n++;
-  }
-  return n;
-}
-
 void
-aio_reap_events (struct aio *aio, struct aio_context *context, unsigned min,
-                 uint64_t deadline)
+aio_poll (struct aio *aio)
 {
-  struct timespec ts = { 0 }, *timeout = &ts;
-  unsigned taken = reap_ring (context);
-  uint64_t now, left;
-  int n;
-
-  if (context->ring && taken >= min)
-    return;
-  min -= taken;
-
-  if (deadline == RT_NEVER)
-    timeout = NULL;
-  else if (deadline > 0 && (now = rt_now ()) < deadline) {
-    left = deadline - now;
-    ts.tv_sec = (time_t)(left / RT_SECOND);
-    ts.tv_nsec = (long)(left % RT_SECOND);
-  }
-  n = io_getevents (context->id, min, AIO_EVENTS, context->events, timeout);
-  for (int i = 0; i < n; ++i)
-    credit (context, &context->events[i]);
-  if (n < 0 && n != -EINTR) {
-    /* The operations can only be given up, at their deadlines. */
-    if (rt_atomic_add (&aio->complained, 1) == 1)
-      log_error (aio->log, "io_getevents: %s", strerror (-n));
-    aio_nap ();
-  }
-}
-
-/* ---- the watchdog ---- */
-
-/* The order matters: whoever reads since, then the devices, then the same
- * since again has read the devices of that call, which has not returned.
- */
-void
-aio_watch (struct aio_thread *thread, struct io *const *ios, unsigned n)
-{
-  uint64_t known[AIO_WATCHED], device;
-  unsigned k = 0, j;
-
-  for (unsigned i = 0; i < n; ++i) {
-    device = (uintptr_t)ios[i]->device;
-    for (j = 0; j < k && known[j] != device; ++j)
-      ;
-    if (j < k || k == AIO_WATCHED)
-      continue;
-    rt_atomic_set (&thread->watched[k], device);
-    known[k++] = device;
-  }
-  if (k < AIO_WATCHED)
-    rt_atomic_set (&thread->watched[k], 0);
-  rt_atomic_set (&thread->since, rt_now ());
-}
-
-void
-aio_unwatch (struct aio_thread *thread)
-{
-  rt_atomic_set (&thread->since, 0);
-}
-
-struct probe {
-  struct helper_job job;
-  struct aio_device *device;
-  struct buffer *buffer;
-};
-
-/* In a helper.  What it read, or an error, does not matter: the disk has
- * answered.
- */
-static void
-probe_run (struct helper_job *job)
-{
-  struct probe *probe = (struct probe *)job;
-  struct aio_device *device = probe->device;
-  struct aio *aio = device->aio;
-  ssize_t r;
-
-  r = pread (device->fd, probe->buffer->data,
-             device->device.limits.logical_block, 0);
-  (void)r;
-  buffer_unref (probe->buffer);
-  rt_free (probe);
+  struct aio_context *orphans, *context;
 
   rt_mutex_lock (&aio->lock);
-  device->probe_since = 0;
-  device->probe_good = rt_now ();
-  /* Only now may the device be closed. */
-  rt_atomic_sub (&device->device.abandoned, 1);
+  orphans = aio->orphans;
+  aio->orphans = NULL;
   rt_mutex_unlock (&aio->lock);
-}
 
-/* True if the device has not answered a look for longer than its timeout.
- * If it is not being looked at, that begins now.  aio->lock.
- */
-static bool
-probe_overdue (struct aio_device *device, uint64_t now)
-{
-  struct aio *aio = device->aio;
-  uint64_t timeout = device->device.timeout;
-  struct probe *probe;
-
-  if (device->probe_since != 0)
-    return now - device->probe_since > timeout;
-  if (device->probe_good != 0 && now - device->probe_good <= timeout)
-    return false;
-  probe = rt_calloc (1, sizeof *probe);
-  if (!probe)
-    return false;
-  probe->buffer = buffer_new (device->device.limits.logical_block);
-  probe->device = device;
-  probe->job.owner = device;
-  probe->job.run = probe_run;
-  /* A look that does not come back keeps the device from being closed and
-   * from being taken back, as an abandoned operation does.
-   */
-  rt_atomic_add (&device->device.abandoned, 1);
-  device->probe_since = now;
-  if (!probe->buffer || helpers_add (aio->helpers, &probe->job) < 0) {
-    rt_atomic_sub (&device->device.abandoned, 1);
-    device->probe_since = 0;
-    buffer_unref (probe->buffer);
-    rt_free (probe);
+  while ((context = orphans) != NULL) {
+    orphans = context->next;
+    reap (aio, context, 0, NULL);
+    rt_mutex_lock (&aio->lock);
+    context_release (aio, context);
+    rt_mutex_unlock (&aio->lock);
   }
-  return false;
-}
-
-/* The device that keeps this thread in the kernel, or NULL.  aio->lock, which
- * aio_close takes too: while the thread is seen to be inside a call, the
- * devices of that call exist.
- */
-static struct device *
-stuck_on (const struct aio_thread *thread, uint64_t now)
-{
-  struct aio_device *devices[AIO_WATCHED], *found = NULL;
-  uint64_t since = rt_atomic_get (&thread->since);
-  unsigned n;
-
-  if (since == 0 || since > now)
-    return NULL;
-  for (n = 0; n < AIO_WATCHED; ++n) {
-    devices[n] = (void *)(uintptr_t)rt_atomic_get (&thread->watched[n]);
-    if (!devices[n])
-      break;
-  }
-  if (rt_atomic_get (&thread->since) != since)
-    return NULL;
-
-  for (unsigned i = 0; i < n; ++i) {
-    if (now - since <= devices[i]->device.timeout)
-      continue;
-    /* With several devices in one call, ask each of them something else. */
-    if (n == 1 || probe_overdue (devices[i], now))
-      found = devices[i];
-  }
-  return found ? &found->device : NULL;
-}
-
-struct device *
-aio_stuck (struct aio *aio)
-{
-  struct device *device = NULL;
-  uint64_t now = rt_now ();
-
-  rt_mutex_lock (&aio->lock);
-  for (struct aio_thread *t = aio->threads; t && !device; t = t->next)
-    device = stuck_on (t, now);
-  rt_mutex_unlock (&aio->lock);
-  return device;
+  aio_ring_alarm (aio, rt_now ());
 }
 
 /* ---- the whole ---- */
@@ -580,6 +489,7 @@ aio_new (const struct log *log)
   }
   rt_refs_init (&aio->refs);
   aio->log = log;
+  aio->null = -1;
   rt_mutex_init (&aio->lock);
   return aio;
 }
@@ -602,6 +512,7 @@ aio_start (struct aio *aio)
   }
   context->next = aio->idle;
   aio->idle = context;
+  aio->null = open ("/dev/null", O_RDONLY | O_CLOEXEC);
   aio->started = true;
   return 0;
 }
@@ -633,6 +544,8 @@ aio_free (struct aio *aio)
   }
   aio->closed = true;
   rt_mutex_unlock (&aio->lock);
+  if (aio->null != -1)
+    close (aio->null);
   if (!helpers_free (aio->helpers)) {
     log_error (aio->log, "a helper thread is stuck in a system call; it "
                          "stays behind");

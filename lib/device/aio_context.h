@@ -107,7 +107,8 @@ struct aio_context {
   unsigned outstanding;    /* operations that the kernel holds */
   unsigned abandoned;      /* of them, given up: nobody waits for them */
   struct io *first, *last; /* to be given to the kernel, in this order */
-  struct iocb *iocbs[AIO_EVENTS];
+  bool together;           /* ... so that a disk is told of them at once */
+  struct iocb *iocbs[AIO_EVENTS + 1];
   struct io_event events[AIO_EVENTS];
 };
 
@@ -123,6 +124,12 @@ struct aio_thread {
    */
   struct rt_atomic since;
   struct rt_atomic watched[AIO_WATCHED];
+  /* For the alarm: when it is to wake the thread, or 0; how many events, in
+   * which io_context, do so.  Atomic.
+   */
+  struct rt_atomic until;
+  struct rt_atomic events;
+  struct rt_atomic asleep_in;
 };
 
 struct aio {
@@ -131,6 +138,8 @@ struct aio {
   bool started; /* set once before there are other threads */
   struct helpers *helpers;
   struct rt_atomic complained; /* trouble with contexts was told, once */
+  struct rt_atomic alarm;      /* 1: it is on (aio.h) */
+  int null;                    /* /dev/null, to read nothing from; or -1 */
   struct rt_mutex lock;        /* everything below */
   struct aio_thread *threads;
   struct aio_context *idle;
@@ -155,23 +164,34 @@ extern void aio_push (struct aio_thread *thread);
 
 /* Wait until at least min operations of the thread have ended or the deadline
  * has passed, and credit what has ended.  What is left of short transfers is
- * queued.
+ * queued.  It may return earlier: look at the clock.
  */
-extern void aio_reap_events (struct aio *aio, struct aio_context *context,
-                             unsigned min, uint64_t deadline);
+extern void
+aio_reap_events (struct aio_thread *thread, unsigned min, uint64_t deadline);
 
 /* If nobody waits any more for what the thread's context has in the kernel,
  * let aio_poll have the context.
  */
 extern void aio_orphan (struct aio_thread *thread);
 
+/* A nap of a millisecond, for a kernel that is out of resources. */
+extern void aio_nap (void);
+
+/* ---- aio_watch.c ---- */
+
+/* Before the thread looks at aio->alarm and waits: that many events are to wake
+ * it, at the deadline.  thread->until = 0 takes it back.
+ */
+extern void
+aio_set_alarm (struct aio_thread *thread, unsigned events, uint64_t deadline);
+
+/* Wake all threads that are to be woken by then. */
+extern void aio_ring_alarm (struct aio *aio, uint64_t now);
+
 /* The watchdog's marks around calls that may get stuck. */
 extern void
 aio_watch (struct aio_thread *thread, struct io *const *ios, unsigned n);
 extern void aio_unwatch (struct aio_thread *thread);
-
-/* A nap of a millisecond, for a kernel that is out of resources. */
-extern void aio_nap (void);
 
 /* ---- aio.c ---- */
 

@@ -36,6 +36,8 @@ enum io_type {
 enum io_flags {
   IO_FUA = 1,      /* WRITE, ZERO: durable when done */
   IO_MAY_TRIM = 2, /* ZERO: space may be given back to the disk */
+  IO_TOGETHER = 4, /* may wait until the rest of the batch is submitted: for
+                    * many requests rather than for a fast one */
 };
 
 struct device_limits {
