@@ -13,11 +13,11 @@ requires_libnbd_python
 preload=$(helper failing-disk.so)
 cd "$tmp"
 
-# hung REQUEST
+# hung REQUEST stop|crash [TIMEOUT]
 hung ()
 {
   rm -f a b ./*.hang
-  start_array disk a b create=16M bitmap-chunk=64K leg-timeout=1
+  start_array disk a b create=16M bitmap-chunk=64K leg-timeout="${3:-1}"
   client disk '
 h.pwrite (b"old!" * 16384, 65536)
 h.flush ()'
@@ -55,6 +55,8 @@ h.pwrite (b"new!" * 1024, 65536)' crash
 hung '
 h.flush ()
 h.pwrite (b"new!" * 1024, 65536)' stop
+# From 10 seconds on the watch thread keeps the time, instead of the kernel.
+hung 'h.pwrite (b"new!" * 1024, 65536)' stop 10
 
 # Reads are answered by the other leg.
 rm -f a b
