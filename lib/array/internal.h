@@ -486,8 +486,8 @@ array_read_blocks (struct array *array, uint64_t offset, uint64_t *length,
  */
 extern struct leg *array_source_at (struct array *array, uint64_t offset);
 /* That leg cannot be read there: another one serves the whole chunk from now
- * on.  Waits while resync copies that leg's bytes in the chunk.  False if there
- * is none.
+ * on.  Waits while resync copies that leg's bytes in the chunk, and leaves it
+ * at that if the chunk is equal then.  False if there is none.
  */
 extern bool array_change_source (struct array *array, uint64_t offset,
                                  struct leg *unreadable);

@@ -69,6 +69,7 @@ append (struct ranges *ranges, struct range *range, uint64_t start,
   range->end = start + length;
   range->shared = shared;
   range->edges = 0;
+  range->copied = false;
   range->dead = NULL;
   range->next = &ranges->head;
   range->prev = ranges->head.prev;
@@ -238,6 +239,22 @@ ranges_wait_edges (struct ranges *ranges, struct rt_mutex *lock, uint64_t start,
                    uint64_t length, uint64_t edges)
 {
   if (!has_other_edges (ranges, start, start + length, edges))
+    return false;
+  ranges->waiting++;
+  rt_cond_wait (&ranges->cond, lock);
+  ranges->waiting--;
+  return true;
+}
+
+bool
+ranges_wait_copy (struct ranges *ranges, struct rt_mutex *lock, uint64_t offset)
+{
+  const struct range *r = ranges->head.next;
+
+  while (r != &ranges->head
+         && (!r->copied || r->dead || offset < r->start || offset >= r->end))
+    r = r->next;
+  if (r == &ranges->head)
     return false;
   ranges->waiting++;
   rt_cond_wait (&ranges->cond, lock);

@@ -23,6 +23,7 @@ struct range {
   bool shared;            /* a read: writes wait for it, it waits for nobody */
   uint64_t edges;         /* of a write that has read its edges: as of when,
                            * a number of its owner's; else 0 */
+  bool copied;            /* resync is writing what it has read here */
   const struct leg *dead; /* never unlocked: a write of unknown outcome may
                            * still happen on this leg */
   struct range *next, *prev;
@@ -68,11 +69,17 @@ range_kill (struct ranges *ranges, struct range *range, const struct leg *leg);
 /* The leg has let go of everything: unlock what is dead because of it. */
 extern void ranges_bury (struct ranges *ranges, const struct leg *leg);
 
-/* If a write that overlaps has edges as of another time than this (0: ever):
- * wait for some change.  True if it waited: look again.
+/* If a write that overlaps has edges as of another time than this: wait for
+ * some change.  True if it waited: look again.
  */
 extern bool ranges_wait_edges (struct ranges *ranges, struct rt_mutex *lock,
                                uint64_t start, uint64_t length, uint64_t edges);
+
+/* If resync is writing there what it has read of the source: wait for some
+ * change.  True if it waited: look again.
+ */
+extern bool ranges_wait_copy (struct ranges *ranges, struct rt_mutex *lock,
+                              uint64_t offset);
 
 enum range_overlap { RANGE_FREE, RANGE_LOCKED, RANGE_DEAD };
 

@@ -106,9 +106,12 @@ array_change_source (struct array *array, uint64_t offset,
   const uint64_t chunk = offset / bitmap_chunk_bytes (array->bitmap);
   struct leg *other;
 
-  (void)wait_for_copy (array, chunk, unreadable);
-  if (array_source_at (array, offset) != unreadable)
-    return true; /* somebody else has changed it */
+  while (wait_for_copy (array, chunk, unreadable)
+         || ranges_wait_copy (&array->ranges, &array->lock, offset))
+    ;
+  if (!bitmap_range_needed (array->bitmap, offset, 1)
+      || array_source_at (array, offset) != unreadable)
+    return true; /* it is equal now, or somebody else has changed it */
   if (override_of (array, chunk))
     return false; /* once */
   other = best_source (array, offset, unreadable);
@@ -316,11 +319,6 @@ after_error (struct array *array, const struct choice *choice, int err)
     return array_settle (array);
   }
   count_error (array, choice->leg, choice->offset, choice->length, err);
-  /* Resync may have read it there, and be about to make it equal. */
-  if (choice->needed && !choice->mine
-      && ranges_wait_edges (&array->ranges, &array->lock, choice->offset,
-                            choice->length, 0))
-    return 0;
   if (choice->needed
       && !array_change_source (array, choice->offset, choice->leg))
     return -EIO;

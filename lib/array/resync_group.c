@@ -355,8 +355,10 @@ write_all (struct array *array, struct group *group)
 {
   int err;
 
-  for (unsigned i = 0; i < group->n; ++i)
+  for (unsigned i = 0; i < group->n; ++i) {
     group->members[i].range->edges = array_reads_as_of (array);
+    group->members[i].range->copied = true;
+  }
   err = run (array, group, IO_WRITE);
   if (err != 0)
     return err;

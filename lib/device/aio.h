@@ -33,9 +33,10 @@ extern int aio_start (struct aio *aio);
 extern void aio_poll (struct aio *aio);
 
 /* On: threads that wait for their operations leave the clock to aio_poll,
- * which the caller promises to go on calling.  A timer in the kernel for each
- * wait costs more than all that is done here for a request.  Off, as at the
- * beginning: each wait has its own.
+ * which the caller promises to go on calling; so a time-out may come as late
+ * as its next call.  A timer in the kernel for each wait costs more than all
+ * that is done here for a request.  Off, as at the beginning: each wait has
+ * its own.
  */
 extern void aio_alarm (struct aio *aio, bool on);
 

@@ -12,8 +12,9 @@
  *   1. A context is touched by its thread alone, until it is put into
  *      aio->idle or aio->orphans (under aio->lock), and by aio_poll alone
  *      while it is an orphan.  So are the operations in it that are mine.
- *   2. io_destroy is called only when outstanding is 0: it waits for the
- *      disk without a deadline.
+ *      Only the alarm gives something to the io_context of another thread.
+ *   2. io_destroy is called only when outstanding, which does not count what
+ *      the alarm gave, is 0: it waits for the disk without a deadline.
  *   3. context->abandoned counts the operations among the outstanding ones
  *      that no waiter will look at.  A context where that is all of them is
  *      an orphan; while another batch of the same thread still waits, the
@@ -35,7 +36,6 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <string.h>
 #include <time.h>
 #include <unistd.h>
@@ -470,7 +470,10 @@ aio_poll (struct aio *aio)
     context_release (aio, context);
     rt_mutex_unlock (&aio->lock);
   }
-  aio_ring_alarm (aio, rt_now ());
+  if (rt_atomic_get (&aio->alarm) && !aio_ring_alarm (aio, rt_now ())
+      && rt_atomic_add (&aio->complained, 1) == 1)
+    log_error (aio->log, "io_submit has no room to wake a thread whose "
+                         "operations are overdue; trying again");
 }
 
 /* ---- the whole ---- */
@@ -510,9 +513,9 @@ aio_start (struct aio *aio)
                strerror (-err));
     return err;
   }
+  aio_try_alarm (aio, context->id);
   context->next = aio->idle;
   aio->idle = context;
-  aio->null = open ("/dev/null", O_RDONLY | O_CLOEXEC);
   aio->started = true;
   return 0;
 }

@@ -185,8 +185,13 @@ extern void aio_nap (void);
 extern void
 aio_set_alarm (struct aio_thread *thread, unsigned events, uint64_t deadline);
 
-/* Wake all threads that are to be woken by then. */
-extern void aio_ring_alarm (struct aio *aio, uint64_t now);
+/* Wake all threads that are to be woken by then.  False: not all could be. */
+extern bool aio_ring_alarm (struct aio *aio, uint64_t now);
+
+/* Before there are threads: whether it would work, in some io_context.  If not
+ * it is never on.
+ */
+extern void aio_try_alarm (struct aio *aio, io_context_t id);
 
 /* The watchdog's marks around calls that may get stuck. */
 extern void

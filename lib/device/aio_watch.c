@@ -12,7 +12,7 @@
  *   can not be woken.
  *
  * What threads say of themselves for both is atomic.  The rest is under
- * aio->lock, as are contexts that are destroyed while an aio is in use.
+ * aio->lock.
  *
  * Invariant: a thread waits without a timeout only if it has said until when
  * before it saw that the alarm was on.  So whoever switches that off, and
@@ -23,6 +23,8 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <fcntl.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "device/aio_context.h"
@@ -37,35 +39,62 @@ aio_set_alarm (struct aio_thread *thread, unsigned events, uint64_t deadline)
   rt_atomic_set (&thread->until, deadline);
 }
 
-/* Reads of nothing, which have ended when io_submit returns.  Their events
- * wake the thread, now or, if it has just woken up, from its next wait.
- * aio->lock, which keeps its io_context from being destroyed.
- */
-static void
-wake (struct aio *aio, struct aio_thread *thread)
+/* A read of nothing, which has ended when io_submit returns: an event. */
+static bool
+add_event (const struct aio *aio, io_context_t id)
 {
-  uint64_t id = rt_atomic_get (&thread->asleep_in);
   struct iocb iocb, *iocbs[1] = { &iocb };
 
   io_prep_pread (&iocb, aio->null, NULL, 0, 0);
   iocb.data = NULL;
-  for (uint64_t n = rt_atomic_get (&thread->events); n > 0; --n)
-    if (io_submit ((io_context_t)(uintptr_t)id, 1, iocbs) != 1)
-      return; /* no room; again in a second */
+  return io_submit (id, 1, iocbs) == 1;
 }
 
-void
+/* Events wake the thread, now or, if it has just woken up, from its next wait.
+ * False: there was no room.  aio->lock, without which no io_context changes
+ * hands, and until aio_free none is destroyed.
+ */
+static bool
+wake (const struct aio *aio, struct aio_thread *thread)
+{
+  uint64_t id = rt_atomic_get (&thread->asleep_in);
+
+  for (uint64_t n = rt_atomic_get (&thread->events); n > 0; --n)
+    if (!add_event (aio, (io_context_t)(uintptr_t)id))
+      return false;
+  return true;
+}
+
+bool
 aio_ring_alarm (struct aio *aio, uint64_t now)
 {
+  bool all = true;
   uint64_t until;
 
   rt_mutex_lock (&aio->lock);
   for (struct aio_thread *t = aio->threads; t; t = t->next) {
     until = rt_atomic_get (&t->until);
     if (until != 0 && until <= now)
-      wake (aio, t);
+      all &= wake (aio, t);
   }
   rt_mutex_unlock (&aio->lock);
+  return all;
+}
+
+void
+aio_try_alarm (struct aio *aio, io_context_t id)
+{
+  struct timespec none = { 0 };
+  struct io_event event;
+
+  aio->null = open ("/dev/null", O_RDONLY | O_CLOEXEC);
+  if (aio->null == -1)
+    return;
+  if (add_event (aio, id) && io_getevents (id, 1, 1, &event, &none) == 1
+      && !event.data)
+    return;
+  close (aio->null);
+  aio->null = -1;
 }
 
 void
@@ -74,8 +103,8 @@ aio_alarm (struct aio *aio, bool on)
   if (aio->null == -1)
     return;
   rt_atomic_set (&aio->alarm, on);
-  if (!on)
-    aio_ring_alarm (aio, RT_NEVER);
+  while (!on && !aio_ring_alarm (aio, RT_NEVER))
+    aio_nap ();
 }
 
 /* ---- the watchdog ---- */

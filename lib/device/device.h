@@ -61,8 +61,8 @@ struct device_ops {
   void (*submit) (struct io_batch *batch, struct io **ios, unsigned n);
 
   /* For kinds that are reaped by the thread that submitted (io->mine is set
-   * by submit): end at least one operation of the batch, or return when the
-   * deadline passes.  Others leave this NULL.
+   * by submit): end at least one operation of the batch, or return soon after
+   * the deadline.  It may return earlier.  Others leave this NULL.
    */
   void (*reap) (struct io_batch *batch, uint64_t deadline);
 

@@ -311,6 +311,13 @@ aio_poll (struct aio *aio)
   (void)aio;
 }
 
+void
+aio_alarm (struct aio *aio, bool on)
+{
+  (void)aio;
+  (void)on;
+}
+
 struct device *
 aio_stuck (struct aio *aio)
 {

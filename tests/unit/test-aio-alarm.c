@@ -129,6 +129,8 @@ setup (void)
   ones = buffer_new (LEAST);
   memset (ones->data, 1, LEAST);
   ck_assert_int_eq (aio_start (aio), 0);
+  ck_assert_int_ne (aio->null, -1);
+  rt_atomic_set (&timed, 0); /* it was tried */
 }
 
 static void

@@ -248,7 +248,7 @@ START_TEST (near_or_not)
     uint64_t start = (uint64_t)(random () % (256 * 1024)) * 1024;
     enum range_overlap want = RANGE_FREE;
 
-    if (random () % 8 == 0) /* next to one, or in it */
+    if (all[k].range && random () % 8 == 0) /* next to one, or in it */
       start = all[k].end - (uint64_t)(random () % 2);
     for (unsigned j = 0; j < HELD; ++j)
       if (all[j].range && all[j].start < start + length && start < all[j].end)
