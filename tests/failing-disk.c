@@ -147,8 +147,11 @@ hold (io_context_t context, struct iocb *iocb)
 
   if (!h)
     abort ();
-  classify (iocb, &kind, &length);
+  /* Without a path there is no descriptor: the kernel refuses it, and knows of
+   * no such opcode either.
+   */
   if (path_of (iocb->aio_fildes, h->path, sizeof h->path)) {
+    classify (iocb, &kind, &length);
     h->hangs = hangs (h->path);
     if (h->hangs || fails (h->path, kind, (uint64_t)iocb->u.c.offset, length)) {
       h->context = context;
