@@ -103,10 +103,12 @@ md_line ()
   done
 }
 
-# Wait until the array does nothing: no resync, no recovery.
+# Wait until the array does nothing: no resync, no recovery.  It says so for
+# a moment before it begins as well, longer on a slow machine: it must have said
+# so for some looks.
 md_settle ()
 {
-  local name=${1:-md0} action n tries=600
+  local name=${1:-md0} action n tries=600 idle=0
   while :; do
     read -r action < "/sys/block/$name/md/sync_action"
     # A resync that has not begun yet says idle, and that it is needed in
@@ -118,7 +120,8 @@ md_settle ()
         action=$md_line
       fi
     done
-    [ "$action" != idle ] || return 0
+    if [ "$action" = idle ]; then idle=$((idle + 1)); else idle=0; fi
+    [ $idle -lt 4 ] || return 0
     tries=$((tries - 1))
     [ "$tries" -gt 0 ] || die "$name: $action does not end"
     sleep 0.05
