@@ -24,7 +24,7 @@
 # root for RAM legs that are devices and for the balance.
 #
 # Times depend on the machine and on what else it does.  So the servers take
-# turns, in the reverse order each second time, with legs of the same kind and
+# turns, in the reverse order each second time, on the same legs and with
 # the same job; ours is compared with a peer only within such a round.  The
 # tables have the median of these ratios, the least and the greatest.
 
@@ -143,11 +143,6 @@ class Bench:
             "not_measured": {},
         }
 
-    def pairs_of_legs(self):
-        ours = [name for name in self.options.servers
-                if name in peers_servers.OURS]
-        return ours, len(ours) + (len(ours) < len(self.options.servers))
-
     def add(self, kind):
         def add(job, server, number, result):
             self.results["runs"].append(dict(
@@ -157,7 +152,8 @@ class Bench:
     def run_jobs(self, kind, servers):
         add = self.add(kind)
         for server in servers if self.jobs else []:
-            server.start_steady()
+            if server.name not in peers_servers.OURS:
+                server.start_steady()
         for job in self.jobs:
             turns = [server for server in servers if job.runs_on(server)]
             for number in range(self.options.pairs):
@@ -183,14 +179,12 @@ class Bench:
 
     def run_kind(self, kind):
         options = self.options
-        ours, pairs = self.pairs_of_legs()
-        peers_legs.check_room(kind, options.dir, options.ram, pairs)
+        peers_legs.check_room(kind, options.dir, options.ram)
         legs = peers_legs.Legs(kind, options.dir, options.ram)
         self.results["legs"][kind] = legs.description()
-        shared = legs.pair("peer") if pairs > len(ours) else None
-        servers = [peers_servers.make(
-            name, legs.pair(name) if name in ours else shared, options)
-            for name in options.servers]
+        pair = legs.pair()
+        servers = [peers_servers.make(name, pair, options)
+                   for name in options.servers]
         self.run_jobs(kind, servers)
         self.run_first_touch(kind, servers)
         if "ours" not in options.servers:

@@ -122,6 +122,7 @@ def over_nbd(server, job, seconds):
 
 def measure_once(server, job, seconds):
     how = {"raw": raw, "mirror": mirror}.get(server.name, over_nbd)
+    server.ready()
     server.check()
     processors = machine.Processors(server.pid)
     result = how(server, job, seconds)

@@ -115,15 +115,15 @@ class Legs:
         fill(leg, self.size, seed)
         return leg
 
-    def pair(self, name):
+    def pair(self):
         seed = random.getrandbits(64)
-        return [self.make(name + "0", seed), self.make(name + "1", seed)]
+        return [self.make("leg0", seed), self.make("leg1", seed)]
 
 
 # There must be room before anything is written: memory that is gone would
 # cost other programs their lives.
-def check_room(kind, where, ram, pairs):
-    need = pairs * 2 * (SIZE + ROOM) + RESERVE[kind]
+def check_room(kind, where, ram):
+    need = 2 * (SIZE + ROOM) + RESERVE[kind]
     place = SHM if kind == "ram" else where
     free = shutil.disk_usage(place).free
     if kind == "ram":

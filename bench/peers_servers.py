@@ -14,8 +14,10 @@
 #   raw           no server: fio on both legs at once; figures are per leg
 #   mirror        no server: bench/mirror, which waits for both legs
 #
-# Ours need legs of their own.  The peers share a pair: only one of them is
-# asked at a time, and none of them cares for what is on the legs.
+# All have the same legs, so that where these lie on a disk favours nobody.
+# Only one server is asked at a time.  The peers do not care for what is on the
+# legs, and write below the superblock and the bitmap: it is of version 1.0,
+# with both at the end.  Ours do care: only one of them runs at a time.
 
 import json
 import os
@@ -70,6 +72,9 @@ class Server:
         self.prepare()
         self.start()
 
+    def ready(self):
+        """Starts it if it had to make way for another."""
+
     def check(self):
         if self.process and self.process.poll() is not None:
             raise Failed("%s has ended:\n%s" % (
@@ -102,19 +107,26 @@ class Server:
 class Ours(Server):
     chunk = "64K"
     parameters = ("daemon-sleep=%d" % NEVER,)
+    last = {}  # by leg: who was prepared to run on it
 
     def plugin(self):
         return (self.options.against if self.name == "ours2"
                 else self.options.plugin)
 
+    def ready(self):
+        if not self.process:
+            self.start_steady()
+
     def prepare(self):
+        self.last.setdefault(self.legs[0], self).kill()
+        self.last[self.legs[0]] = self
         bitmap = ["--bitmap=none"]
         if self.name != "none":
             bitmap = ["--bitmap=internal"]
             if self.chunk:
                 bitmap.append("--bitmap-chunk=" + self.chunk)
         run([self.options.mdbitmap, "create", "--force", "--assume-clean",
-             *bitmap, *self.legs])
+             "--metadata=1.0", *bitmap, *self.legs])
 
     def command(self):
         return ["nbdkit", "-f", "-t", str(self.options.threads),
