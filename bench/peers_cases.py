@@ -8,7 +8,8 @@
 #   resync        after kill -9, when few, more, and all chunks are marked
 #   start-up      of an array of 16 TiB with chunks of 64 KiB
 #
-# Each starts servers of its own, over legs on which no other is running.
+# Each starts ours anew for each figure, on legs that no other of ours has; a
+# peer may have them open, and is not asked meanwhile.
 
 import os
 import random

@@ -17,7 +17,9 @@
 # All have the same legs, so that where these lie on a disk favours nobody.
 # Only one server is asked at a time.  The peers do not care for what is on the
 # legs, and write below the superblock and the bitmap: it is of version 1.0,
-# with both at the end.  Ours do care: only one of them runs at a time.
+# with both at the end.  Ours do care: only one of them runs at a time.  After
+# file and raw the legs differ, so that resync has more to write: leave them out
+# where that is measured.
 
 import json
 import os
