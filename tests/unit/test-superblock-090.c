@@ -66,7 +66,7 @@ static const char *const known[] = {
 
 #define KNOWN (sizeof known / sizeof known[0])
 
-static void
+static void __attribute__ ((format (printf, 3, 4)))
 mdadm_says (const char *name, const char *label, const char *format, ...)
 {
   const char *line = golden_says (name, "examine", label);

@@ -341,7 +341,7 @@ static const struct version_known {
 #define VERSION_KNOWN (sizeof version_known / sizeof version_known[0])
 
 /* What mdadm says in a line, or what it would say if that line is missing. */
-static void
+static void __attribute__ ((format (printf, 3, 4)))
 mdadm_says (const char *name, const char *label, const char *format, ...)
 {
   const char *line = golden_says (name, "examine", label);
