@@ -54,6 +54,7 @@
 /* -D mdbitmap.NAME=1 */
 NBDKIT_DLL_PUBLIC int mdbitmap_debug_legs;
 NBDKIT_DLL_PUBLIC int mdbitmap_debug_bitmap;
+NBDKIT_DLL_PUBLIC int mdbitmap_debug_crowd;
 NBDKIT_DLL_PUBLIC int mdbitmap_debug_resync;
 NBDKIT_DLL_PUBLIC int mdbitmap_debug_io;
 NBDKIT_DLL_PUBLIC int mdbitmap_debug_superblock;
@@ -197,6 +198,8 @@ mdbitmap_get_ready (void)
    * that legs are chosen with all the care that this needs.
    */
   options.array.read_only = server_is_readonly () == READONLY_YES;
+  if (mdbitmap_debug_crowd > 0)
+    options.array.crowd = (unsigned)mdbitmap_debug_crowd;
   if (options.create && create_legs () == -1)
     return -1;
   return array_open (&options.array, &plugin_log, &array) == 0 ? 0 : -1;

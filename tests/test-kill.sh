@@ -21,7 +21,8 @@ kills ()
   legs=$(printf '%s\n' "$@" | grep -x '[a-z]' | paste -s -d ,)
   # shellcheck disable=SC2086
   "$kill" "$rounds" "$connections" "$depth" "$seed" "$tmp" "$legs" \
-          env LD_PRELOAD="${MDBITMAP_PRELOAD:-}" $nbdkit "$plugin" "$@"
+          env LD_PRELOAD="${MDBITMAP_PRELOAD:-}" $nbdkit ${flags:-} \
+          "$plugin" "$@"
   start_array after "$@"
   wait_resync after
   stop after
@@ -39,9 +40,12 @@ make ()
   stop made
 }
 
-# Fine chunks, and bits are cleared as often as possible.
+# Fine chunks, bits are cleared as often as possible, and one thread submits for
+# many.
 make a b create=32M bitmap-chunk=4K
+flags='-D mdbitmap.crowd=1'
 kills $((long ? 140 : 8)) 4 8 a b daemon-sleep=1
+flags=
 
 # Coarse chunks, three legs, one connection.
 rm -f a b

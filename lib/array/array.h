@@ -68,6 +68,8 @@ struct array_options {
   unsigned daemon_sleep;     /* seconds; 0: what the bitmap says */
   uint64_t sync_rate_min;    /* bytes per second and leg */
   uint64_t sync_rate_max; /* bytes per second and leg; UINT64_MAX: no limit */
+  unsigned crowd; /* more writes under way than this, and one thread submits
+                   * for many; 0: when it pays */
 };
 
 /* log must outlive the array. */

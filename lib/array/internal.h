@@ -28,6 +28,14 @@
 /* Batches that are kept for the next requests. */
 #define ARRAY_BATCHES 128
 
+/* More writes under way than this, and it pays that one thread submits for
+ * others (options.crowd); until there are far fewer, since it is worse than
+ * either way if half of them go one and half the other.  It does not pay for
+ * the 16 of one connection.
+ */
+#define ARRAY_CROWD     24
+#define ARRAY_CROWD_FEW 6 /* the sixth part */
+
 /* Requests larger than this are served in pieces; resync copies in pieces. */
 #define ARRAY_PIECE_BYTES  (32 * MiB)
 #define RESYNC_PIECE_BYTES (1 * MiB)
@@ -170,6 +178,7 @@ struct array {
   struct rt_mutex activate_lock; /* array_activate; taken before the lock */
   enum activity activity;
   uint64_t writes; /* requests that need ACTIVE */
+  bool crowd;      /* they are many, or were a moment ago */
   struct rt_cond activity_cond;
 
   /* The bitmap's file; see bitmap_file.c. */

@@ -9,7 +9,8 @@
  * next request, or by the clear thread, which it wakes.
  *
  * A thread that is stuck inside the kernel cannot be freed from here.  If it
- * writes data, others go on without the leg.  If it leads a bitmap round or
+ * writes data, others go on without the leg, but for those whose operations it
+ * was submitting.  If it leads a bitmap round or
  * a metadata update, writes wait until the kernel lets it go.
  */
 

@@ -34,6 +34,20 @@ struct sent {
   unsigned n;
 };
 
+/* Better that one thread submits what many have? */
+static bool
+is_crowd (struct array *array)
+{
+  const unsigned asked = array->options.crowd;
+  const unsigned many = asked > 0 ? asked : ARRAY_CROWD;
+
+  if (array->writes > many)
+    array->crowd = true;
+  else if (array->writes < many / ARRAY_CROWD_FEW)
+    array->crowd = false;
+  return array->crowd;
+}
+
 /* Write to all in-sync legs.  The lock is released for the I/O. */
 static int
 send (struct array *array, enum write_kind kind, uint64_t offset,
@@ -50,6 +64,8 @@ send (struct array *array, enum write_kind kind, uint64_t offset,
     io_flags |= IO_MAY_TRIM;
   if (array->writes > 1)
     io_flags |= IO_TOGETHER;
+  if (is_crowd (array))
+    io_flags |= IO_CROWD;
   sent->n = array_working_legs (array, sent->legs);
   for (unsigned i = 0; i < sent->n; ++i) {
     struct leg *leg = sent->legs[i];

@@ -4,7 +4,8 @@
 /* Local devices: what becomes of an operation.
  *
  *   before aio_start      a blocking call here and now
- *   READ, WRITE, FLUSH    an iocb for this thread's io_context
+ *   READ, WRITE, FLUSH    an iocb for this thread's io_context, or with
+ *                         IO_CROWD for that of all
  *   ZERO                  a job for a helper: there is no asynchronous form
  *   a buffered device     a job for a helper: io_submit would block
  *
@@ -320,9 +321,8 @@ run_now (struct io *io)
   io_done (io, result);
 }
 
-/* Queue what is left of the operation. */
-static void
-queue_rest (struct aio_context *context, struct io *io)
+void
+aio_prepare (struct io *io)
 {
   int fd = to_aio_device (io->device)->fd;
   struct iocb *iocb = &to_aio_io (io)->iocb;
@@ -340,6 +340,13 @@ queue_rest (struct aio_context *context, struct io *io)
   else
     io_prep_fdsync (iocb, fd);
   iocb->data = io;
+}
+
+/* Queue what is left of the operation. */
+static void
+queue_rest (struct aio_context *context, struct io *io)
+{
+  aio_prepare (io);
   context->together |= (io->flags & IO_TOGETHER) != 0;
   aio_queue (context, io);
 }
@@ -356,6 +363,17 @@ submit_to_helper (struct io *io)
     run_now (io);
 }
 
+/* All of them may go with those of others. */
+static bool
+is_crowd (struct io *const *ios, unsigned n)
+{
+  for (unsigned i = 0; i < n; ++i)
+    if (!(ios[i]->flags & IO_CROWD) || to_aio_device (ios[i]->device)->buffered
+        || (ios[i]->type != IO_READ && ios[i]->type != IO_WRITE))
+      return false;
+  return true;
+}
+
 static void
 aio_submit (struct io_batch *batch, struct io **ios, unsigned n)
 {
@@ -363,11 +381,14 @@ aio_submit (struct io_batch *batch, struct io **ios, unsigned n)
   struct aio_thread *thread = aio_thread_get (aio);
 
   (void)batch;
+  for (unsigned i = 0; i < n; ++i)
+    to_aio_io (ios[i])->given_up = to_aio_io (ios[i])->in_crowd = false;
+  if (thread && is_crowd (ios, n) && aio_crowd_join (thread, ios, n))
+    return;
   for (unsigned i = 0; i < n; ++i) {
     struct io *io = ios[i];
 
     assert (to_aio_device (io->device)->aio == aio);
-    to_aio_io (io)->given_up = false;
     if (aio->started
         && (io->type == IO_ZERO || to_aio_device (io->device)->buffered))
       submit_to_helper (io);
@@ -406,6 +427,21 @@ aio_event (struct aio_context *context, struct io *io, long res)
   io_done (io, result);
 }
 
+/* Those of the batch that are in the thread's own io_context. */
+static unsigned
+own (struct io_batch *batch)
+{
+  unsigned n = 0;
+
+  for (unsigned i = 0; i < io_batch_count (batch); ++i) {
+    struct io *io = io_batch_get (batch, i);
+
+    n += io->mine && io->state == IO_STARTED && io->device->ops == &aio_ops
+         && !to_aio_io (io)->in_crowd;
+  }
+  return n;
+}
+
 /* The io_context's other users: operations of earlier batches of this thread
  * that are still waited for, and abandoned ones.  All are credited.
  */
@@ -414,21 +450,31 @@ aio_reap (struct io_batch *batch, uint64_t deadline)
 {
   struct aio *aio = NULL;
   struct aio_thread *thread;
-  unsigned n = io_batch_mine (batch);
+  bool crowd = false;
+  unsigned n;
 
-  assert (n > 0);
-  for (unsigned i = 0; !aio; ++i) {
+  for (unsigned i = 0; i < io_batch_count (batch); ++i) {
     struct io *io = io_batch_get (batch, i);
 
-    if (io->mine && io->device->ops == &aio_ops)
+    if (io->mine && io->device->ops == &aio_ops) {
       aio = to_aio_device (io->device)->aio;
+      crowd |= io->state == IO_STARTED && to_aio_io (io)->in_crowd;
+    }
   }
+  assert (aio);
   thread = aio_thread_find (aio);
   assert (thread && thread->context);
+  if (crowd) {
+    aio_crowd_wait (thread, batch, deadline);
+    aio_push (thread);
+  }
+  n = own (batch);
   if (n > thread->context->outstanding)
     n = thread->context->outstanding;
-  aio_reap_events (thread, n, deadline);
-  aio_push (thread);
+  if (n > 0) {
+    aio_reap_events (thread, n, deadline);
+    aio_push (thread);
+  }
   aio_orphan (thread);
 }
 
@@ -444,6 +490,10 @@ aio_give_up (struct io_batch *batch)
     if (!io->mine || io->state != IO_ABANDONED || io->device->ops != &aio_ops
         || aio_io->given_up)
       continue;
+    if (aio_io->in_crowd) {
+      aio_crowd_give_up (to_aio_device (io->device)->aio, io);
+      continue;
+    }
     thread = aio_thread_find (to_aio_device (io->device)->aio);
     assert (thread && thread->context);
     aio_io->given_up = true;

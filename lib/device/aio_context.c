@@ -6,7 +6,8 @@
  * Each thread has a context of its own, so that a request costs one
  * io_submit and one io_getevents in the thread that carries it, and wakes
  * nobody.  It is made when the thread first submits and goes to a pool when
- * the thread ends.
+ * the thread ends.  But many writes at once go through one for all: see
+ * aio_crowd.c.
  *
  * Invariants:
  *   1. A context is touched by its thread alone, until it is put into
@@ -51,8 +52,8 @@
 /* ---- contexts ---- */
 
 /* Valgrind learns from the system call alone that memory was written to. */
-static struct aio_ring *
-ring_of (io_context_t id)
+struct aio_ring *
+aio_ring_of (io_context_t id)
 {
   struct aio_ring *ring = (void *)id;
 
@@ -76,7 +77,7 @@ context_new (struct aio_context **result)
     rt_free (context);
     return err;
   }
-  context->ring = ring_of (context->id);
+  context->ring = aio_ring_of (context->id);
   *result = context;
   return 0;
 }
@@ -162,6 +163,7 @@ thread_release (void *value)
   if (thread->context)
     context_release (aio, thread->context);
   rt_mutex_unlock (&aio->lock);
+  aio_crowd_leave (thread);
   rt_free (thread);
   aio_put (aio);
 }
@@ -178,6 +180,7 @@ thread_new (struct aio *aio)
     return NULL;
   }
   thread->aio = aio;
+  thread->wake = WAKE_NOT_YET;
   rt_refs_get (&aio->refs);
   rt_mutex_lock (&aio->lock);
   thread->next = aio->threads;
@@ -309,8 +312,13 @@ aio_reap_events (struct aio_thread *thread, unsigned min, uint64_t deadline)
   struct aio *aio = thread->aio;
   unsigned taken = reap_ring (context);
 
-  if (context->ring && taken >= min)
+  if (context->ring && taken >= min) {
+    if (aio->crowd)
+      aio_crowd_note (aio->crowd, true);
     return;
+  }
+  if (aio->crowd)
+    aio_crowd_note (aio->crowd, false);
   min -= taken;
   if (deadline == RT_NEVER) {
     reap (aio, context, min, NULL);
@@ -362,18 +370,16 @@ unqueue (struct aio_context *context)
  * fifth of all that a small write costs.  So a third goes with the two; the
  * kernel refuses it, and says that it took two.
  */
-static int
-submit (struct aio_context *context, unsigned n)
+int
+aio_submit_now (io_context_t id, unsigned n, struct iocb **iocbs, bool together)
 {
   struct iocb refused = { .aio_fildes = -1, .aio_lio_opcode = -1 };
-  const bool together = context->together && n == 2 && context->ring;
   int r;
 
-  context->together = false;
-  if (!together)
-    return io_submit (context->id, n, context->iocbs);
-  context->iocbs[2] = &refused;
-  r = io_submit (context->id, 3, context->iocbs);
+  if (!together || n != 2)
+    return io_submit (id, n, iocbs);
+  iocbs[2] = &refused;
+  r = io_submit (id, 3, iocbs);
   return r > 2 ? 2 : r;
 }
 
@@ -397,7 +403,9 @@ submit_some (struct aio_thread *thread)
     ios[n++] = io;
   }
   aio_watch (thread, ios, n);
-  r = submit (context, n);
+  r = aio_submit_now (context->id, n, context->iocbs,
+                      context->together && context->ring);
+  context->together = false;
   aio_unwatch (thread);
   return r;
 }
@@ -470,6 +478,7 @@ aio_poll (struct aio *aio)
     context_release (aio, context);
     rt_mutex_unlock (&aio->lock);
   }
+  aio_crowd_poll (aio);
   if (rt_atomic_get (&aio->alarm) && !aio_ring_alarm (aio, rt_now ())
       && rt_atomic_add (&aio->complained, 1) == 1)
     log_error (aio->log, "io_submit has no room to wake a thread whose "
@@ -514,6 +523,7 @@ aio_start (struct aio *aio)
     return err;
   }
   aio_try_alarm (aio, context->id);
+  aio_crowd_new (aio);
   context->next = aio->idle;
   aio->idle = context;
   aio->started = true;
@@ -547,6 +557,7 @@ aio_free (struct aio *aio)
   }
   aio->closed = true;
   rt_mutex_unlock (&aio->lock);
+  aio_crowd_free (aio);
   if (aio->null != -1)
     close (aio->null);
   if (!helpers_free (aio->helpers)) {

@@ -70,8 +70,13 @@ struct aio_io {
     struct iocb iocb;      /* the kernel's until its event was seen */
     struct helper_job job; /* IO_ZERO, buffered: the helper's */
   };
-  struct io *next; /* in context->first */
+  struct io *next; /* in context->first, or in crowd->first */
   bool given_up;   /* counted in context->abandoned */
+  bool in_crowd;   /* its owner's: it did not go into the thread's context */
+  /* In the crowd. */
+  struct rt_atomic call; /* the io_submit that it went with; 0: queued */
+  struct rt_atomic fate; /* enum crowd_fate */
+  long result;           /* once it has ended */
 };
 
 static_assert (sizeof (struct aio_io) <= IO_DRIVER_BYTES,
@@ -112,6 +117,34 @@ struct aio_context {
   struct io_event events[AIO_EVENTS];
 };
 
+/* What many threads submit at once goes in one io_submit, of one of them; see
+ * aio_crowd.c.
+ */
+#define CROWD_EVENTS  512
+#define CROWD_THREADS 256
+#define CROWD_MOST    8 /* io_submits of one thread in a row */
+struct aio_crowd {
+  io_context_t id;
+  struct aio_ring *ring;
+  struct rt_atomic outstanding; /* operations that have come and not gone */
+  struct rt_atomic at_once;     /* how often, last, what was submitted had ended
+                                 * when io_submit returned */
+  struct rt_mutex lock;
+  struct io *first, *last;   /* lock: to be submitted, in this order */
+  bool busy;                 /* lock: a thread submits, for all */
+  uint64_t since;            /* lock: rt_now when its io_submit began */
+  uint64_t patience;         /* lock: after that it is stuck there */
+  uint64_t calls;            /* lock: io_submits begun */
+  struct rt_atomic returned; /* ... the last one that is over */
+  struct iocb *iocbs[CROWD_EVENTS + 1]; /* of the one who is busy */
+  struct io *ios[CROWD_EVENTS];
+  struct rt_mutex ring_lock; /* the ring; who ends what was given up */
+};
+
+/* An aio_thread's wake, if it is no descriptor. */
+#define WAKE_NOT_YET (-1)
+#define WAKE_NONE    (-2) /* there is none to be had */
+
 /* What a thread keeps (rt_local); made when it first submits.  Only the
  * thread itself touches it, except what is said to be atomic.
  */
@@ -129,7 +162,9 @@ struct aio_thread {
    */
   struct rt_atomic until;
   struct rt_atomic events;
-  struct rt_atomic asleep_in;
+  struct rt_atomic asleep_in; /* 0: it reads wake */
+  int wake; /* an eventfd: the crowd's operations of this thread have ended;
+             * or WAKE_NOT_YET, WAKE_NONE */
 };
 
 struct aio {
@@ -139,6 +174,8 @@ struct aio {
   struct helpers *helpers;
   struct rt_atomic complained; /* trouble with contexts was told, once */
   struct rt_atomic alarm;      /* 1: it is on (aio.h) */
+  struct aio_crowd *crowd;     /* NULL: nobody submits for others */
+  struct rt_atomic in_crowd;   /* threads that have an eventfd for it */
   int null;                    /* /dev/null, to read nothing from; or -1 */
   struct rt_mutex lock;        /* everything below */
   struct aio_thread *threads;
@@ -146,6 +183,11 @@ struct aio {
   struct aio_context *orphans;
   bool closed;
 };
+
+/* ---- aio.c ---- */
+
+/* Make the iocb, for what is left of the operation. */
+extern void aio_prepare (struct io *io);
 
 /* ---- aio_context.c ---- */
 
@@ -177,11 +219,49 @@ extern void aio_orphan (struct aio_thread *thread);
 /* A nap of a millisecond, for a kernel that is out of resources. */
 extern void aio_nap (void);
 
+/* One io_submit.  together: of two, so that the disk is told of both at once.
+ */
+extern int aio_submit_now (io_context_t id, unsigned n, struct iocb **iocbs,
+                           bool together);
+
+/* The ring of an io_context, or NULL if it is not as we know it. */
+extern struct aio_ring *aio_ring_of (io_context_t id);
+
+/* ---- aio_crowd.c ---- */
+
+/* At the start; without memory, or an io_context, there is no crowd. */
+extern void aio_crowd_new (struct aio *aio);
+extern void aio_crowd_free (struct aio *aio);
+
+/* Have n operations go with those of others.  False:
+ * it does not pay, or cannot be.
+ */
+extern bool
+aio_crowd_join (struct aio_thread *thread, struct io *const *ios, unsigned n);
+
+/* Wait until those of the batch that are in the crowd have ended or the
+ * deadline has passed, and credit what has ended.
+ */
+extern void aio_crowd_wait (struct aio_thread *thread, struct io_batch *batch,
+                            uint64_t deadline);
+/* The thread ends. */
+extern void aio_crowd_leave (struct aio_thread *thread);
+/* Nobody waits for the operation any more. */
+extern void aio_crowd_give_up (struct aio *aio, struct io *io);
+/* End what was given up, and see to it that nobody waits behind a thread that
+ * is stuck in io_submit.  Once a second.
+ */
+extern void aio_crowd_poll (struct aio *aio);
+/* How a thread's own io_submit went: had all ended when it returned? */
+extern void aio_crowd_note (struct aio_crowd *crowd, bool at_once);
+
 /* ---- aio_watch.c ---- */
 
 /* Before the thread looks at aio->alarm and waits: that many events are to wake
- * it, at the deadline.  thread->until = 0 takes it back.
+ * it, at the deadline; 0: its eventfd is to, with more than operations ever add
+ * to that.  thread->until = 0 takes it back.
  */
+#define AIO_ALARM_RINGS (UINT64_C (1) << 32)
 extern void
 aio_set_alarm (struct aio_thread *thread, unsigned events, uint64_t deadline);
 

@@ -24,6 +24,7 @@
 #include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <sys/eventfd.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -35,7 +36,8 @@ void
 aio_set_alarm (struct aio_thread *thread, unsigned events, uint64_t deadline)
 {
   rt_atomic_set (&thread->events, events);
-  rt_atomic_set (&thread->asleep_in, (uintptr_t)thread->context->id);
+  rt_atomic_set (&thread->asleep_in,
+                 events > 0 ? (uintptr_t)thread->context->id : 0);
   rt_atomic_set (&thread->until, deadline);
 }
 
@@ -59,6 +61,8 @@ wake (const struct aio *aio, struct aio_thread *thread)
 {
   uint64_t id = rt_atomic_get (&thread->asleep_in);
 
+  if (id == 0)
+    return eventfd_write (thread->wake, AIO_ALARM_RINGS) == 0;
   for (uint64_t n = rt_atomic_get (&thread->events); n > 0; --n)
     if (!add_event (aio, (io_context_t)(uintptr_t)id))
       return false;

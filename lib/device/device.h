@@ -38,6 +38,8 @@ enum io_flags {
   IO_MAY_TRIM = 2, /* ZERO: space may be given back to the disk */
   IO_TOGETHER = 4, /* may wait until the rest of the batch is submitted: for
                     * many requests rather than for a fast one */
+  IO_CROWD = 8,    /* READ, WRITE: many others are under way.  For a batch that
+                    * is run at once, while the thread has no other */
 };
 
 struct device_limits {
@@ -88,7 +90,7 @@ struct device {
 };
 
 /* Space that a kind of device may use inside an operation. */
-#define IO_DRIVER_BYTES 96
+#define IO_DRIVER_BYTES 112
 
 struct io {
   struct device *device;

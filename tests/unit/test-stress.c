@@ -20,8 +20,8 @@
 #include "base/bytes.h"
 #include "base/rt.h"
 
-#define THREADS  8
-#define REQUESTS 3000
+#define THREADS  16
+#define REQUESTS 1500
 #define SIZE     (16 * MiB)
 #define OWN      (64 * KiB) /* at the start, one piece per thread */
 
@@ -53,6 +53,7 @@ make_array (void)
     .leg_timeout = 30 * RT_SECOND,
     .daemon_sleep = 1,
     .sync_rate_max = UINT64_MAX,
+    .crowd = 1,
   };
 
   ck_assert_ptr_nonnull (mkdtemp (directory));
