@@ -233,14 +233,14 @@ extern struct aio_ring *aio_ring_of (io_context_t id);
 extern void aio_crowd_new (struct aio *aio);
 extern void aio_crowd_free (struct aio *aio);
 
-/* Have n operations go with those of others.  False:
- * it does not pay, or cannot be.
+/* Have n operations go with those of others.  False: it does not pay, or cannot
+ * be.
  */
 extern bool
 aio_crowd_join (struct aio_thread *thread, struct io *const *ios, unsigned n);
 
-/* Wait until those of the batch that are in the crowd have ended or the
- * deadline has passed, and credit what has ended.
+/* Wait until those of the batch that are in the crowd have ended or the alarm
+ * has rung since the deadline, and credit what has ended.
  */
 extern void aio_crowd_wait (struct aio_thread *thread, struct io_batch *batch,
                             uint64_t deadline);

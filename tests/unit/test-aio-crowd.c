@@ -11,6 +11,7 @@
 #include <check.h>
 #include <errno.h>
 #include <libaio.h>
+#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -390,6 +391,7 @@ END_TEST
 START_TEST (trapped)
 {
   struct writer first, second;
+  struct pollfd wake = { .events = POLLIN };
 
   rt_atomic_set (&allowed, 0);
   start (&first, 0);
@@ -397,6 +399,7 @@ START_TEST (trapped)
   leg[0]->timeout = leg[1]->timeout = SOON;
   start (&second, 1);
   wait_for_queue (2);
+  wake.fd = (int)to_aio_io (aio->crowd->first)->iocb.u.c.resfd;
   rt_atomic_set (&allowed, 1);
   wait_for_calls (2);
   for (uint64_t begin = rt_now (); rt_now () < begin + 4 * SOON;) {
@@ -405,6 +408,11 @@ START_TEST (trapped)
   }
   ck_assert_uint_eq (rt_atomic_get (&second.done), 0);
   ck_assert_uint_eq (device_abandoned (leg[1]), 0);
+  /* It has heard the last alarm, and sleeps again. */
+  while (poll (&wake, 1, 0) == 1)
+    nap ();
+  for (unsigned i = 0; i < 50; ++i)
+    nap ();
   rt_atomic_set (&allowed, 2);
   finish (&first, 0, 0);
   finish (&second, 0, 0);
